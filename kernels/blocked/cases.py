@@ -103,6 +103,8 @@ CONVOLUTIONS = [
     chain("along_columns_and_a_sum", lambda F, x, w: F.relu(F.add(F.conv2d(
         y := F.conv2d(x, w, padding=(2, 0)), F.cat([w, w], 1)[:, :33], padding=(2, 0)), y)), X, W(33, 20, 5, 1)),
     chain("a_sequence", lambda F, x, w: F.gelu(F.conv1d(x, w, padding=2)), A(2, 20, 37), W(33, 20, 5)),
+    chain("along_the_depth", lambda F, x, w, b, v: F.silu(F.conv3d(F.relu(F.conv3d(x, w, b, padding=(1, 0, 0))), v)),
+          A(2, 20, 7, 4, 5), W(33, 20, 3, 1, 1), A(33), W(20, 33, 5, 1, 1)),
     chain("winograd_padding_2", lambda F, x, w: F.conv2d(x, w, padding=2), X, W(33, 20, 3, 3)),
     chain("winograd_without_padding", lambda F, x, w: F.gelu(F.conv2d(x, w)), X, W(33, 20, 3, 3)),
 ]
@@ -306,6 +308,8 @@ JOINS = [
     chain("pooled_parts", lambda F, x, w: F.cat(
         [F.max_pool2d(y := F.conv2d(x, w), 3, 1, 1), F.avg_pool2d(y, 3, 1, 1), F.max_pool2d(y, 5, 1, 2)], 1),
           X, W(32, 20, 1, 1)),
+    chain("channels_within_blocks", lambda F, x, w, v: F.conv2d(F.conv2d(x, w)[:, 5:38], v), X, W(40, 20, 1, 1),
+          W(17, 33, 1, 1)),
     chain("joined_along_rows", lambda F, x, w: F.cat([y := F.conv2d(x, w), y], 2), X, W(16, 20, 1, 1)),
     chain("dense_blocks", dense, A(2, 32, 7, 9), W(16, 32, 3, 3), W(16, 48, 3, 3), W(16, 64, 3, 3)),
     chain("dense_of_odd_width", dense, A(2, 20, 7, 9), W(12, 20, 3, 3), W(12, 32, 3, 3)),

@@ -1,12 +1,12 @@
-// 1 x r and r x 1 convolutions of stride 1 by Winograd's F(m, r) along the filter's axis
-// (winograd_transform.h): m outputs of a line take m + r - 1 multiplications in place of m r, with r = 3, 5
-// or 7. Tiles of all lines are transformed, multiplied at every point (winograd_batch.h) and transformed
-// back with the epilogue, a cacheful of them at a time.
+// Convolutions of stride 1 whose filters lie along one axis of an image, or along the depth of a volume, by
+// Winograd's F(m, r) (winograd_transform.h): m outputs of a line take m + r - 1 multiplications in place of
+// m r, with r = 3, 5 or 7. Tiles of all lines are transformed, multiplied at every point (winograd_batch.h)
+// and transformed back with the epilogue, a cacheful of them at a time.
 //
 // Many batches: each thread takes some through all stages. Fewer: threads make the transformed input
-// together and then share out the filters. Tiles that hold outliers are computed directly, by the rule of
-// winograd_uneven.h along the line. Every value is the same chain of operations whatever the batch,
-// the threads, or a tile's place at a border, where pixels outside the image are zeros.
+// together and then share out the filters. Tiles that hold outliers are computed directly. Every value is the
+// same chain of operations whatever the batch, the threads, or a tile's place at a border, where pixels
+// outside the image are zeros.
 #include "convolution/blocked_tile.h"
 #include "winograd_batch.h"
 #include "winograd_uneven.h"
@@ -15,18 +15,34 @@ BEGIN_KERNELS
 namespace {
 constexpr i64 BATCH_BYTES = 600 << 10;   // of V: half of the L2 of Zen 4 and 5
 constexpr i64 BATCHES_ALONE = 8;         // a thread: with fewer of them threads would wait for each other
+constexpr i64 RUN = 32;                  // tiles side by side whose pixels stay in cache from their energies to V
 
-// Lines along the filter's axis. `step`: values from a pixel to the next, the same in x and y.
+// How lines along the filter's axis lie in a map: values from a sample, block, line or pixel to the next.
+struct Lines {
+    i64 sample, plane, line, step;
+};
+
+enum Axis { COLUMNS,   // filters r x 1
+            ROWS,
+            DEPTH };   // samples are slices of volumes, the depth outermost
+
+template <class Map> Lines lines_of(const Map& map, Axis axis, i64 samples) {
+    if (axis == ROWS) return {map.sample, map.plane(), map.w * BLOCK, BLOCK};
+    return {map.sample, map.plane(), BLOCK, axis == COLUMNS ? map.w * BLOCK : samples * map.sample};
+}
+
 struct Job {
     InMap<real> x, residual;
     OutMap<real> y;
     SquareFilters filters;   // of r taps in place of side x side
     const real *u, *bias;
     i64 channels, in_blocks, padding;
-    bool down;               // lines are columns
-    i64 length, results;     // pixels of a line, and of its result
-    i64 lines, step, per_line, tiles;   // lines of a sample, tiles of all
+    i64 samples, lines, length, results;   // lines of a sample, their pixels, and those of the result
+    Axis axis;
+    Lines in, out, add;      // of x, y and residual
+    i64 per_line, tiles;     // tiles of a line, and of all samples
     Epilogue epilogue;
+    bool across() const { return axis != ROWS; }   // tiles side by side are those of lines side by side
 };
 
 // A tile: its sample and line, its first output and how many there are of it, and its place within a point
@@ -35,32 +51,31 @@ struct Tile {
     i64 n, line, first, count, place, next;
     bool uneven;
 
-    Tile(const Job& job, i64 tile, i64 side) {   // side by side in memory: those of columns go across the lines
-        const i64 sample = job.lines * job.per_line, inner = job.down ? job.lines : job.per_line,
+    Tile(const Job& job, i64 tile, i64 side) {
+        const i64 sample = job.lines * job.per_line, inner = job.across() ? job.lines : job.per_line,
                   a = tile % sample / inner, b = tile % inner;
-        n = tile / sample, line = job.down ? b : a, first = (job.down ? a : b) * side;
+        n = tile / sample, line = job.across() ? b : a, first = (job.across() ? a : b) * side;
         count = at_most(side, job.results - first);
     }
-    // where pixel `at` of the line lies in a plane of rows of `w` pixels
-    i64 offset(const Job& job, i64 at, i64 w) const {
-        return (job.down ? at * w + line : line * w + at) * BLOCK;
+    i64 offset(const Lines& in, i64 block, i64 at) const {
+        return n * in.sample + block * in.plane + line * in.line + at * in.step;
     }
 };
 
 // V of some tiles, of one block of channels.
 template <int TILE, int TAPS>
-void make_v(const Job& job, const Tile* tile, const Tile* last, i64 block, real* v, i64 point) {
+void transform_block(const Job& job, const Tile* tile, const Tile* last, i64 block, real* v, i64 point) {
     constexpr int SIDE = TILE + TAPS - 1;
     for (; tile < last; ++tile) {
         const i64 begin = tile->first - job.padding;
-        const real *plane = job.x.at(tile->n, block), *from[SIDE];
+        const real* from[SIDE];
         const bool inside = begin >= 0 && begin + SIDE <= job.length;
-        const real* at = plane + tile->offset(job, inside ? begin : 0, job.x.w);
+        const real* at = job.x.data + tile->offset(job.in, block, inside ? begin : 0);
         #pragma GCC unroll 16
-        for (int i = 0; i < SIDE; ++i) from[i] = at + i * job.step;
+        for (int i = 0; i < SIDE; ++i) from[i] = at + i * job.in.step;
         if (!inside)
             for (int i = 0; i < SIDE; ++i)
-                from[i] = begin + i >= 0 && begin + i < job.length ? at + (begin + i) * job.step : zero_row;
+                from[i] = begin + i >= 0 && begin + i < job.length ? at + (begin + i) * job.in.step : zero_row;
         real* to = v + tile->place + block * tile->next;
         for (int part = 0; part < BLOCK; part += LANES) {
             V d[SIDE], t[SIDE];
@@ -73,52 +88,73 @@ void make_v(const Job& job, const Tile* tile, const Tile* last, i64 block, real*
     }
 }
 
-// Sums of squares over the channels of each pixel, in rows of `pitch`.
-struct Energies {
-    i64 pitch;
-    Scratch<real> values;
-    explicit Energies(const Job& job)
-        : pitch(ceil_div(job.x.w, LANES) * LANES), values(job.x.n * job.x.h * pitch) {
-        parallel_for(job.x.n * job.x.h, 1 + 4096 / (job.x.w * job.in_blocks + 1), [&](i64 begin, i64 end) {
-            for (i64 i = begin; i < end; ++i)
-                row_energies(job.x, i / job.x.h, i % job.x.h, job.channels, 0, job.x.w, values + i * pitch);
-        });
-    }
-};
-
-// By the rule of winograd_uneven.h, and if a pixel outweighs all others by LARGEST_TAP: where filters are
-// longer than tiles every output may see it, and some by a small tap.
-template <int TILE, int TAPS> bool is_uneven(const Job& job, const Energies& energies, const Tile& tile) {
+// Which of `n` tiles side by side are uneven, `pixel` values from a tile's pixel to the next, `next` to that of the
+// next tile: by the rule of winograd_uneven.h, and if a pixel outweighs all others by LARGEST_TAP. Where filters
+// are longer than tiles every output may see it, and some by a small tap.
+template <int TILE, int TAPS> void compare(const real* energy, i64 pixel, i64 next, Tile* tile, i64 n) {
     constexpr int SIDE = TILE + TAPS - 1;
-    const i64 step = job.down ? energies.pitch : 1;
-    const real* line = energies.values + (tile.n * job.x.h + (job.down ? 0 : tile.line)) * energies.pitch
-                       + (job.down ? tile.line : 0);
-    real pixel[SIDE], all = 0, peak = 0, least = INFINITE;
+    for (; n-- > 0; ++tile, energy += next) {
+        real all = 0, peak = 0, least = INFINITE;
+        for (i64 i = 0; i < SIDE; ++i) {
+            const real e = energy[i * pixel];
+            all += e;
+            peak = e > peak ? e : peak;
+        }
+        for (i64 i = 0; i < tile->count; ++i) {
+            real window = 0;
+            for (i64 tap = 0; tap < TAPS; ++tap) window += energy[(i + tap) * pixel];
+            least = window < least ? window : least;
+        }
+        tile->uneven = !(all < INFINITE && all * TAPS <= LARGEST_SQUARE * SIDE * least   // also if it is NaN
+                         && peak <= LARGEST_TAP * (all - peak));
+    }
+}
+
+// The same from the map, n <= RUN: sums of squares over the channels of each pixel, zeros outside the image.
+template <int TILE, int TAPS> void mark_uneven(const Job& job, Tile* tile, i64 n) {
+    constexpr int SIDE = TILE + TAPS - 1;
+    constexpr i64 ROW = RUN + LANES;
+    alignas(64) real energy[SIDE * ROW] = {};
+    const i64 begin = tile->first - job.padding;
+    if (!job.across()) {
+        const i64 first = begin > 0 ? begin : 0, last = at_most(begin + (n - 1) * TILE + SIDE, job.length);
+        if (first < last)
+            row_energies(job.x, tile->n, tile->line, job.channels, first, last, energy + first - begin);
+        compare<TILE, TAPS>(energy, 1, TILE, tile, n);
+        return;
+    }
     for (i64 i = 0; i < SIDE; ++i) {
-        const i64 at = tile.first - job.padding + i;
-        pixel[i] = at >= 0 && at < job.length ? line[at * step] : 0;
-        all += pixel[i];
-        peak = pixel[i] > peak ? pixel[i] : peak;
+        const i64 at = begin + i;
+        if (at < 0 || at >= job.length) continue;
+        const bool depth = job.axis == DEPTH;
+        row_energies(job.x, depth ? at * job.samples + tile->n : tile->n, depth ? 0 : at, job.channels, tile->line,
+                     tile->line + n, energy + i * ROW);
     }
-    for (i64 i = 0; i < tile.count; ++i) {
-        real window = 0;
-        for (i64 tap = 0; tap < TAPS; ++tap) window += pixel[i + tap];
-        least = window < least ? window : least;
+    compare<TILE, TAPS>(energy, ROW, 1, tile, n);
+}
+
+// V of tiles [tile, last), and which of them are uneven.
+template <int TILE, int TAPS> void make_v(const Job& job, Tile* tile, Tile* last, real* v, i64 point) {
+    while (tile < last) {
+        i64 n = 1;
+        while (n < RUN && tile + n < last && tile[n].n == tile->n
+               && (job.across() ? tile[n].first == tile->first : tile[n].line == tile->line))
+            ++n;
+        mark_uneven<TILE, TAPS>(job, tile, n);
+        for (i64 block = 0; block < job.in_blocks; ++block)
+            transform_block<TILE, TAPS>(job, tile, tile + n, block, v, point);
+        tile += n;
     }
-    return !(all < INFINITE && all * TAPS <= LARGEST_SQUARE * SIDE * least   // also if it is NaN
-             && peak <= LARGEST_TAP * (all - peak));
 }
 
 // The tiles of a batch.
-template <int TILE, int TAPS>
-void find_tiles(const Job& job, const Energies& energies, const Batch& batch, Tile* tiles) {
+void find_tiles(const Job& job, const Batch& batch, i64 side, Tile* tiles) {
     i64 i = 0;
     for (i64 group = 0; group < batch.groups; ++group) {
         const i64 start = batch.start(group), size = batch.start(group + 1) - start;
         for (; i < start + size; ++i) {
-            Tile& tile = tiles[i] = Tile(job, batch.begin + i, TILE);
+            Tile& tile = tiles[i] = Tile(job, batch.begin + i, side);
             tile.place = (start * job.in_blocks + i - start) * BLOCK, tile.next = size * BLOCK;
-            tile.uneven = is_uneven<TILE, TAPS>(job, energies, tile);
         }
     }
 }
@@ -126,9 +162,8 @@ void find_tiles(const Job& job, const Energies& energies, const Batch& batch, Ti
 // A tile of a block of filters from its points to y.
 template <int TILE, int TAPS> void make_y(const Job& job, const Tile& p, i64 block, const real* m, i64 m_point) {
     constexpr int SIDE = TILE + TAPS - 1;
-    const i64 offset = p.offset(job, p.first, job.y.w);
-    const real* residual = job.residual ? job.residual.at(p.n, block) + offset : nullptr;
-    real* y = job.y.at(p.n, block) + offset;
+    const real* residual = job.residual ? job.residual.data + p.offset(job.add, block, p.first) : nullptr;
+    real* y = job.y.data + p.offset(job.out, block, p.first);
     for (int part = 0; part < BLOCK; part += LANES) {
         V point[SIDE], out[TILE];
         #pragma GCC unroll 16
@@ -139,14 +174,14 @@ template <int TILE, int TAPS> void make_y(const Job& job, const Tile& p, i64 blo
         for (int i = 0; i < TILE; ++i) {
             if (i == p.count) break;
             out[i] += b;
-            if (residual) out[i] += load(residual + i * job.step + part);
-            store(y + i * job.step + part, job.epilogue.clamp(out[i]));
+            if (residual) out[i] += load(residual + i * job.add.step + part);
+            store(y + i * job.out.step + part, job.epilogue.clamp(out[i]));
         }
     }
     if (job.epilogue.kind == Activation::CLAMP) return;
-    if (!job.down) job.epilogue.finish(y, p.count * BLOCK);
+    if (job.out.step == BLOCK) job.epilogue.finish(y, p.count * BLOCK);
     else
-        for (i64 i = 0; i < p.count; ++i) job.epilogue.finish(y + i * job.step, BLOCK);
+        for (i64 i = 0; i < p.count; ++i) job.epilogue.finish(y + i * job.out.step, BLOCK);
 }
 
 void copy_pixels(const real* from, i64 from_step, i64 count, real* to, i64 to_step) {
@@ -170,21 +205,22 @@ __attribute__((noinline)) void make_directly(const Job& job, const Piece& piece,
     for (i64 i = 0; i < piece.count(); ++i) {
         const Tile& p = tiles[i];
         if (!p.uneven) continue;
-        const i64 begin = p.first - job.padding, offset = p.offset(job, p.first, job.y.w);
+        const i64 begin = p.first - job.padding;
         for (i64 b = 0; b < job.in_blocks; ++b)
             for (i64 k = 0; k < SIDE; ++k) {
                 const bool inside = begin + k >= 0 && begin + k < job.length;
-                copy_pixels(inside ? job.x.at(p.n, b) + p.offset(job, begin + k, job.x.w) : zero_row, 0, 1,
+                copy_pixels(inside ? job.x.data + p.offset(job.in, b, begin + k) : zero_row, 0, 1,
                             patch + (b * SIDE + k) * BLOCK, 0);
             }
         alignas(64) real values[TILE * BLOCK], other[TILE * BLOCK] = {};
-        if (job.residual) copy_pixels(job.residual.at(p.n, block) + offset, job.step, p.count, other, BLOCK);
+        if (job.residual)
+            copy_pixels(job.residual.data + p.offset(job.add, block, p.first), job.add.step, p.count, other, BLOCK);
         for (i64 at = 0; at < TILE; at += PIXELS) {
             const Target target{values + at * BLOCK, job.residual ? other + at * BLOCK : nullptr, BLOCK, 0, 0,
                                 job.bias ? job.bias + block * BLOCK : nullptr};
             convolve_tile<PIXELS, 1, BLOCK>(patch + at * BLOCK, packed, sum, target, job.epilogue);
         }
-        copy_pixels(values, BLOCK, p.count, job.y.at(p.n, block) + offset, job.step);
+        copy_pixels(values, BLOCK, p.count, job.y.data + p.offset(job.out, block, p.first), job.out.step);
     }
 }
 
@@ -212,16 +248,14 @@ template <int TILE, int TAPS> void run(const Job& job) {
               largest = ceil_div(job.tiles, batches);
     const i64 v_size = POINTS * odd_lines(largest * job.in_blocks), m_size = UNIT * POINTS * odd_lines(largest);
     const auto batch_of = [&](i64 i) { return Batch(job.tiles * i / batches, job.tiles * (i + 1) / batches); };
-    const Energies energies(job);
     if (threads == 1 || batches >= BATCHES_ALONE * threads) {
         parallel_for(batches, 1, [&](i64 begin, i64 end) {
             Scratch<real> v(v_size), m(m_size);
             Scratch<Tile> tiles(largest);
             for (i64 i = begin; i < end; ++i) {
                 const Batch batch = batch_of(i);
-                find_tiles<TILE, TAPS>(job, energies, batch, tiles);
-                for (i64 block = 0; block < job.in_blocks; ++block)
-                    make_v<TILE, TAPS>(job, tiles, tiles + batch.count, block, v, batch.v_point(job.in_blocks));
+                find_tiles(job, batch, TILE, tiles);
+                make_v<TILE, TAPS>(job, tiles, tiles + batch.count, v, batch.v_point(job.in_blocks));
                 for (i64 block = 0; block < job.y.blocks; block += UNIT)
                     make_outputs<TILE, TAPS>(job, {batch, 0, batch.groups}, block, v, m, tiles);
             }
@@ -233,13 +267,9 @@ template <int TILE, int TAPS> void run(const Job& job) {
     const i64 units = ceil_div(job.y.blocks, UNIT);
     for (i64 i = 0; i < batches; ++i) {
         const Batch batch = batch_of(i);
-        const i64 parts = at_most(threads, batch.count);
-        find_tiles<TILE, TAPS>(job, energies, batch, tiles);
-        parallel_for(job.in_blocks * parts, 1, [&](i64 begin, i64 end) {
-            for (i64 at = begin; at < end; ++at)
-                make_v<TILE, TAPS>(job, tiles + batch.count * (at % parts) / parts,
-                                   tiles + batch.count * (at % parts + 1) / parts, at / parts, v,
-                                   batch.v_point(job.in_blocks));
+        find_tiles(job, batch, TILE, tiles);
+        parallel_for(batch.count, 8, [&](i64 begin, i64 end) {
+            make_v<TILE, TAPS>(job, tiles + begin, tiles + end, v, batch.v_point(job.in_blocks));
         });
         // where units of filters do not come out even among the threads, tiles are shared out as well
         const i64 pieces = job.y.blocks % (UNIT * threads) == 0
@@ -286,6 +316,35 @@ template <class Call> void with_sizes(i64 tile, i64 taps, Call call) {
     else if (tile == 2) call(std::integral_constant<int, 2>{}, std::integral_constant<int, 7>{});
     else call(std::integral_constant<int, 4>{}, std::integral_constant<int, 7>{});
 }
+
+// x of `samples` samples or volumes, of `lines` lines of `length` pixels each, y of `results`.
+void convolve_lines(InMap<real> x, In<real> weight, In<real> u, i64 tile, Axis axis, i64 samples, i64 lines,
+                    i64 length, i64 results, In<real> bias, InMap<real> residual, i64 padding, Act act,
+                    OutMap<real> y) {
+    const i64 channels = weight.dim(1), taps = weight.dim(2), per_line = ceil_div(results, tile);
+    const Job job{x,
+                  residual,
+                  y,
+                  {weight.data, weight.dim(0), channels, taps * channels, taps, false, 0},
+                  u.data,
+                  bias.data,
+                  channels,
+                  ceil_div(channels, BLOCK),
+                  padding,
+                  samples,
+                  lines,
+                  length,
+                  results,
+                  axis,
+                  lines_of(x, axis, samples),
+                  lines_of(y, axis, samples),
+                  lines_of(residual, axis, samples),
+                  per_line,
+                  samples * lines * per_line,
+                  Epilogue(act)};
+    if (!job.tiles || !y.blocks) return;
+    with_sizes(tile, taps, [&](auto m, auto r) { run<m(), r()>(job); });
+}
 }  // namespace
 
 void winograd_line_weights(In<real> weight, i64 tile, Out<real> u) {
@@ -294,14 +353,18 @@ void winograd_line_weights(In<real> weight, i64 tile, Out<real> u) {
 
 void winograd_line(InMap<real> x, In<real> weight, In<real> u, i64 tile, i64 axis, In<real> bias, InMap<real> residual,
                    i64 padding, Act act, OutMap<real> y) {
-    const i64 channels = weight.dim(1), taps = weight.dim(2);
-    const bool down = axis == 0;
-    Job job{x, residual, y, {weight.data, weight.dim(0), channels, taps * channels, taps, false, 0},
-            u.data, bias.data, channels, ceil_div(channels, BLOCK), padding, down,
-            down ? x.h : x.w, down ? y.h : y.w, down ? y.w : y.h, down ? y.w * BLOCK : BLOCK, 0, 0, Epilogue(act)};
-    job.per_line = ceil_div(job.results, tile);
-    job.tiles = y.n * job.lines * job.per_line;
-    if (!job.tiles || !y.blocks) return;
-    with_sizes(tile, taps, [&](auto m, auto r) { run<m(), r()>(job); });
+    if (axis == 0) convolve_lines(x, weight, u, tile, COLUMNS, y.n, y.w, x.h, y.h, bias, residual, padding, act, y);
+    else convolve_lines(x, weight, u, tile, ROWS, y.n, y.h, x.w, y.w, bias, residual, padding, act, y);
+}
+
+void winograd_depth(InMap<real> x, In<real> weight, In<real> u, i64 tile, i64 volumes, In<real> bias,
+                    InMap<real> residual, i64 padding, Act act, OutMap<real> y) {
+    if (!volumes) return;
+    const auto flat = [](auto map) {   // an image is one row, whose pixels begin lines
+        map.w *= map.h, map.h = 1;
+        return map;
+    };
+    convolve_lines(flat(x), weight, u, tile, DEPTH, volumes, y.h * y.w, x.n / volumes, y.n / volumes, bias,
+                   flat(residual), padding, act, flat(y));
 }
 END_KERNELS

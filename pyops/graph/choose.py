@@ -237,7 +237,7 @@ def streaming(nbytes: float, known: costs.Costs, total_weights: float) -> float:
 def direct_cost(node: Node, known: costs.Costs, total_weights: float) -> float:
     """Only taps that lie within the image are multiplied where many do not."""
     multiply = known.direct * direct_macs(node) / known.threads
-    if node.attrs["dilation"] not in ((1,), (1, 1)):
+    if set(node.attrs["dilation"]) != {1}:
         multiply *= inside(node)
     return max(multiply, streaming(4 * node.inputs[1].size, known, total_weights))
 

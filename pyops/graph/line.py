@@ -1,5 +1,6 @@
 """Winograd's algorithm along one axis (kernels/convolution/blocked_winograd_line.cpp): convolutions of
-1 x r and r x 1 filters with stride 1, and those of sequences, which programs have as images of one row.
+1 x r and r x 1 filters with stride 1, those of sequences, which programs have as images of one row, and
+those along the depth of a volume.
 
 F(m, r) takes m + r - 1 multiplications in place of m r, and as many transformed weights in place of r.
 """
@@ -22,7 +23,7 @@ MARGIN = 1.05            # what it must gain: maps that come from memory are rea
 def can(node: Node) -> str:
     """Why the algorithm does not take the layer, or an empty text."""
     weight, attrs = node.inputs[1], node.attrs
-    if not (isinstance(node.inputs[0], Value) and weight.ndim in (3, 4) and taps_of(node) in TILES):
+    if not isinstance(node.inputs[0], Value) or taps_of(node) not in TILES:
         return "not a filter of 3, 5 or 7 taps along one axis"
     if attrs["groups"] != 1 or set(attrs["stride"]) != {1} or set(attrs["dilation"]) != {1}:
         return "groups, strides or dilations"
@@ -30,33 +31,23 @@ def can(node: Node) -> str:
         return "few channels or filters"
     if (node.normalised, node.gate) != (None, None) or len(node.outputs) != 1 or node.before:
         return "something before it, or several results"
-    along, r = axis(node), taps_of(node)
-    for i, (size, padding, out) in enumerate(zip(four(node.inputs[0].shape)[2:], pair(attrs["padding"]),
-                                                 four(node.output.shape)[2:])):
-        reach = r - 1 if i == along else 0
+    for i, (size, padding, out) in enumerate(zip(node.inputs[0].shape[2:], attrs["padding"], node.output.shape[2:])):
+        reach = taps_of(node) - 1 if i == along(node) else 0
         if padding > reach or out != size + 2 * padding - reach:
             return "more zeros beside the image than a filter has taps"
     return ""
 
 
 def taps_of(node: Node) -> int:
-    """0 where filters have more axes than one."""
+    """0 where filters have more axes than one, or lie in a volume's images: these are convolved as such."""
     sides = node.inputs[1].shape[2:]
-    return max(sides) if sorted(sides)[:-1] in ([], [1]) else 0
+    return max(sides) if sorted(sides)[:-1] == [1] * len(sides[1:]) and (len(sides) < 3 or sides[0] > 1) else 0
 
 
-def axis(node: Node) -> int:
-    """0 where filters are columns, 1 where they are rows."""
+def along(node: Node) -> int:
+    """The axis of filters."""
     sides = node.inputs[1].shape[2:]
-    return 0 if len(sides) == 2 and sides[0] > 1 else 1
-
-
-def pair(padding: tuple[int, ...]) -> tuple[int, ...]:
-    return (0, *padding)[-2:]
-
-
-def four(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return shape if len(shape) == 4 else (*shape[:2], 1, *shape[2:])
+    return sides.index(max(sides))
 
 
 def filters(w: np.ndarray) -> np.ndarray:
@@ -84,10 +75,10 @@ def kept_bytes(node: Node, tile: int) -> int:
 def cost(node: Node, known: costs.Costs, total_weights: float, tile: int) -> float:
     """Nanoseconds."""
     K, C, *_ = node.inputs[1].shape
-    n, _, *size = four(node.output.shape)
-    r, along = taps_of(node), axis(node)
+    r, length = taps_of(node), node.output.shape[2 + along(node)]
     points, blocks = tile + r - 1, -(-K // packing.BLOCK)
-    tiles = n * size[1 - along] * -(-size[along] // tile)
+    lines = node.output.size // max(1, K * length)
+    tiles = lines * -(-length // tile)
     multiply = known.winograd * tiles * points * C * blocks / known.threads
     transform = (TRANSFORM * known.transform[1] / 36 * points * tiles * (-(-C // packing.BLOCK) + blocks) / 2
                  / known.threads)

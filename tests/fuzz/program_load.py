@@ -78,6 +78,7 @@ KERNELS = (
     "winograd_conv",
     "winograd_dilated",
     "winograd_line",
+    "winograd_depth",
     "winograd_stride_two",
     "winograd_transposed",
     "cat_copy",

@@ -81,6 +81,44 @@ def line(backend, x, weight, tile, axis, padding, bias=None, residual=None, in_p
     return blocked.from_blocks(y, k)
 
 
+def depth(backend, x, weight, tile, padding, bias, residual=None, activation=blocked.NONE):
+    """x: (n, c, depth, h, w), as a map of depth n images."""
+    kernels = BACKENDS[backend].sets["f32"]
+    n, c, d, *image = x.shape
+    k, _, taps = weight.shape
+    blocks, out = -(-k // 16), d + 2 * padding - taps + 1
+    larger = np.full((out * n, blocks + 2, *image, 16), 77, np.float32)
+    y = larger[:, 1:-1]
+    y[...] = np.nan
+
+    def images(v):
+        return None if v is None else blocked.to_blocks(v.transpose(2, 0, 1, 3, 4).reshape(-1, v.shape[1], *image))
+    u = np.full((blocks, tile + taps - 1, c, 16), np.nan, np.float32)
+    kernels.winograd_line_weights(weight, tile, u)
+    padded = np.concatenate([bias, np.zeros(blocks * 16 - k, np.float32)])
+    kernels.winograd_depth(images(x), weight, u, tile, n, padded, images(residual), padding, activation, y)
+    assert (larger[:, 0] == 77).all() and (larger[:, -1] == 77).all(), "stored outside the output"
+    return blocked.from_blocks(y, k).reshape(out, n, k, *image).transpose(1, 2, 0, 3, 4)
+
+
+@pytest.mark.parametrize("image", [(1, 1), (3, 5), (15, 13)])
+@pytest.mark.parametrize("value", [0, 1e6, np.inf])
+def test_depth(backend, size, image, value):
+    """A volume's pixels are those of columns as wide as an image."""
+    tile, taps = size
+    for n, c, k, d, padding in ((1, 20, 33, 9, taps // 2), (2, 35, 16, 7, 0), (3, 16, 16, 2, taps - 1)):
+        x, weight, bias = make(n, c, k, np.prod(image), d, taps, 0)
+        if value:
+            x[0, 3, 1, 0] = value
+        kept = np.random.default_rng(1).standard_normal((n, k, d + 2 * padding - taps + 1, *image), np.float32)
+        columns = kept.reshape(*kept.shape[:3], -1)
+        want = line(backend, x, weight, tile, 0, padding, bias, columns, activation=("silu", 0.0, 0.0))
+        for threads in (1, 3):
+            with num_threads(threads):
+                got = depth(backend, x.reshape(n, c, d, *image), weight, tile, padding, bias, kept, ("silu", 0.0, 0.0))
+            assert np.array_equal(got.reshape(want.shape), want, equal_nan=True)
+
+
 def exact(x, weight, axis, padding, bias=None):
     return locality.float64(lambda *a: F.conv2d(*a, padding=pads(padding, axis)), x, shaped(weight, axis),
                             *([] if bias is None else [bias]))
@@ -190,13 +228,15 @@ def test_it_is_chosen_where_it_gains(monkeypatch):
     assert found == {16: "direct", 192: "line4"}
 
 
-@pytest.mark.parametrize("sizes", [(40,), (1, 40), (40, 1)])
+@pytest.mark.parametrize("sizes", [(40,), (1, 40), (40, 1), (40, 1, 1), (16, 5, 4)])
 def test_saved_and_loaded(tmp_path, sizes, monkeypatch):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, 32, *sizes), np.float32)
-    weight = rng.standard_normal((48, 32, *(5 if n > 1 else 1 for n in sizes)), np.float32)
-    program = forced("line6", x, weight, monkeypatch) if len(sizes) == 2 else pyops.compile(
-        lambda v: F.conv1d(v, weight, padding=2), x)
-    assert "winograd_line" in [s.kernel for s in program.steps]
+    weight = rng.standard_normal((48, 32, *((5, 1, 1) if len(sizes) == 3 else (5 if n > 1 else 1 for n in sizes))),
+                                 np.float32)
+    monkeypatch.setenv("PYOPS_FORCE_ALGO", "line6")
+    convolution = (F.conv1d, F.conv2d, F.conv3d)[len(sizes) - 1]
+    program = pyops.compile(lambda v: convolution(v, weight, padding=tuple(n // 2 for n in weight.shape[2:])), x)
+    assert {"winograd_line", "winograd_depth"} & {s.kernel for s in program.steps}
     program.save(tmp_path / "line.pyops")
     assert np.array_equal(pyops.Program.load(tmp_path / "line.pyops")(x), program(x))

@@ -353,6 +353,17 @@ def winograd_line(x, weight, u, tile, axis, bias, residual, padding, act, y) -> 
     finished(y, bias, residual)
 
 
+@contract("winograd_depth", "mrrnnopnaM")
+def winograd_depth(x, weight, u, tile, volumes, bias, residual, padding, act, y) -> None:
+    winograd_line_weights(weight, tile, u)
+    filled(weight.shape[1], x)
+    filled(weight.shape[0], y)
+    need(volumes >= 1 and padding >= 0 and x.n % volumes == 0, "samples are the images of volumes")
+    depth = max(x.n // volumes + 2 * padding - weight.shape[2] + 1, 0)
+    need((y.n, y.h, y.w) == (depth * volumes, x.h, x.w), "the result has the size of the convolution")
+    finished(y, bias, residual)
+
+
 @contract("winograd_line_weights", "rnR")
 def winograd_line_weights(weight, tile, u) -> None:
     tiles = {3: (4, 6), 5: (4, 6), 7: (2, 4)}

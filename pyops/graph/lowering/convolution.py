@@ -188,10 +188,11 @@ def winograd_groups(low: Lowering, c: Layer, tile: int) -> None:
 def along_a_line(low: Lowering, c: Layer) -> None:
     if c.node.algorithm not in line.NAMES:
         raise Declined("another algorithm is chosen")
-    tile, axis, planar = int(c.node.algorithm[-1]), line.axis(c.node), line.filters(packing.contiguous(c.weight))
-    c.call(low, "winograd_line", low.as_map(c.x).ref, planar, line.transformed(low.kernels, planar, tile), tile, axis,
-           c.packed_bias(), residual(low, c.node), line.pair(c.node.attrs["padding"])[axis], c.tail,
-           low.new_map(c.node.output).ref, algorithm=c.node.algorithm)
+    tile, planar = int(c.node.algorithm[-1]), line.filters(packing.contiguous(c.weight))
+    c.call(low, "winograd_line", low.as_map(c.x).ref, planar, line.transformed(low.kernels, planar, tile), tile,
+           int(c.weight.shape[3] > 1), c.packed_bias(), residual(low, c.node),
+           c.node.attrs["padding"][line.along(c.node)], c.tail, low.new_map(c.node.output).ref,
+           algorithm=c.node.algorithm)
 
 
 def by_parities(low: Lowering, c: Layer) -> None:

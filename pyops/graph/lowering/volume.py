@@ -1,7 +1,8 @@
 """Convolutions over three axes, as sums of convolutions over two: a tap along the depth is a convolution
 of images, each of which is a sample, and adds to what the taps before it made.
 
-So the layers of a volume use what there is for images, Winograd's algorithm among it. A volume
+So the layers of a volume use what there is for images, Winograd's algorithm among it. Filters along the
+depth alone are taken in one piece, where Winograd's algorithm along a line gains. A volume
 (n, c, d, h, w) lies as a map of d n samples (h, w), the depth outermost: a tap sees a run of them.
 """
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .. import activations, choose, packing
+from .. import activations, choose, line, packing
 from ..ir import Epilogue, Node, Value
 from .context import Declined, Lowering, Map, Ref, joined_axes
 
@@ -20,6 +21,8 @@ FEWEST_CHANNELS = 8   # of a layer that fills half a block
 def conv(low: Lowering, node: Node, image: Callable[[Lowering, Node], None]) -> None:
     """image: what lowers a convolution over two axes."""
     taps = planned(low, node)
+    if node.algorithm in line.NAMES:
+        return along_the_depth(low, node)
     x, weight, bias = node.inputs
     a, (n, filters, depth) = node.attrs, node.output.shape[:3]
     whole = as_volume(low, x)
@@ -43,6 +46,19 @@ def conv(low: Lowering, node: Node, image: Callable[[Lowering, Node], None]) -> 
             image(low, own)
             if low.maps.get(own.output) is not target:
                 raise Declined("single pixels")
+    low.volumes[node.output] = out
+
+
+def along_the_depth(low: Lowering, node: Node) -> None:
+    """Filters that see one pixel of each image, by Winograd's algorithm (line.py)."""
+    x, weight, bias = node.inputs
+    n, filters, depth, *image = node.output.shape
+    tile, planar = int(node.algorithm[-1]), line.filters(packing.contiguous(weight))
+    out = low.free_map(depth * n, filters, *image)
+    low.add("winograd_depth", as_volume(low, x).ref, planar, line.transformed(low.kernels, planar, tile), tile, n,
+            packing.bias(bias, filters), None, node.attrs["padding"][0],
+            node.epilogue.activation or activations.NONE, out.ref, node=node, algorithm=node.algorithm,
+            flops=2 * node.macs, why=node.why)
     low.volumes[node.output] = out
 
 
