@@ -157,6 +157,35 @@ def test_batch_norms_are_folded_as_into_arrays(tmp_path, shared):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("outside", [False, True])
+def test_a_filter_that_both_branches_and_the_graph_around_them_read(tmp_path, outside):
+    """Each branch folds a batch norm of its own into it."""
+    helper, rng, path = onnx.helper, np.random.default_rng(1), tmp_path / "model.onnx"
+    held = {"w": rng.standard_normal((256, 256, 1, 1)), "zero": np.zeros(())}
+
+    def branch(k):
+        held.update({f"{name}{k}": rng.uniform(0.5, 1.5, 256) for name in "sbmv"})
+        nodes = [helper.make_node("Conv", ["x", "w"], [f"c{k}"]),
+                 helper.make_node("BatchNormalization", [f"c{k}", *(f"{name}{k}" for name in "sbmv")], [f"o{k}"])]
+        return helper.make_graph(nodes, f"g{k}", [], [helper.make_tensor_value_info(f"o{k}", 1, None)])
+    nodes = [helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+             helper.make_node("Greater", ["sum", "zero"], ["c"]),
+             helper.make_node("If", ["c"], ["y"], then_branch=branch(0), else_branch=branch(1))]
+    if outside:
+        nodes += [helper.make_node("Conv", ["x", "w"], ["plain"])]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", 1, [1, 256, 3, 5])],
+                              [helper.make_tensor_value_info(n, 1, None) for n in ("y", "plain")[:1 + outside]],
+                              [tensor(a.astype(np.float32), name) for name, a in held.items()])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(made.SerializeToString())
+    assert len(apart.parseable(path)) < path.stat().st_size // 2
+    in_map, in_memory = pyops_onnx.load(path), pyops_onnx.load(path.read_bytes())
+    x = np.random.default_rng(2).standard_normal((1, 256, 3, 5)).astype(np.float32)
+    for given in (x + 1, x - 1):
+        for got, want in zip(*(result if outside else (result,) for result in (in_map(given), in_memory(given)))):
+            assert np.array_equal(got, want)
+
+
 def test_arrays_that_lie_on_each_other_are_folded_apart(tmp_path):
     """Two names for the same bytes of a file, each with its batch norm."""
     normed(tmp_path / "model.onnx", False)

@@ -19,7 +19,16 @@ ROWS = 1 << 16   # weights that are scaled at a time
 
 
 def run(graph: Graph) -> None:
-    consumers, alone = graph.consumers(), read_once(graph)
+    fold_all(graph, read_once(graph))
+
+
+def in_body(graph: Graph) -> None:
+    """The same for a body, which does not see who else reads its weights."""
+    fold_all(graph, set())
+
+
+def fold_all(graph: Graph, alone: set[int]) -> None:
+    consumers = graph.consumers()
     for node in list(graph.nodes):
         if node.op != "batch_norm" or not isinstance(node.inputs[0], Value):
             continue
