@@ -23,6 +23,8 @@ def regions(seed, k, images):
 W, B = normal(1, 40, 20, 3, 3) / 8, normal(2, 40)
 WIDE, WIDER = normal(6, 40, 98) / 9, normal(7, 64, 32, 3, 3) / 12
 DEEP, LINE, NARROW = normal(3, 40, 1, 3, 3), normal(4, 30, 40) / 4, normal(5, 24, 40, 4, 4) / 16
+
+
 def halves(x):
     return F.conv2d(x, WIDER, None, 1, 1, 1, 2)
 
@@ -35,7 +37,8 @@ CHAINS = {
     "groups": (lambda x: F.relu(F.add(F.conv2d(F.conv2d(x, W, B), W[:, :10], B, 1, 1, 1, 4), F.conv2d(x, W, B))),
                (20, 9, 8)),
     "wide groups": (lambda x: halves(halves(x)), (64, 13, 12)),
-    "channels": (lambda x: F.cat([halves(x)[:, 5:25], F.conv2d(halves(x)[:, 32:], WIDER[:, :, :1, :1])], 1), (64, 9, 8)),
+    "channels": (lambda x: F.cat([halves(x)[:, 5:25], F.conv2d(halves(x)[:, 32:], WIDER[:, :, :1, :1])], 1),
+                 (64, 9, 8)),
     "branches": (lambda x: F.relu(halves(x) + F.conv2d(x, WIDER[:, :, 1:2, 1:2], None, 1, 0, 1, 2)), (64, 9, 8)),
     "strided": (lambda x: F.conv2d(F.conv2d(x, W, B, 2), NARROW, None, 2, 1), (20, 15, 13)),
     "depthwise": (lambda x: F.hardswish(F.conv2d(F.conv2d(x, W, B), DEEP, None, 1, 1, 1, 40)), (20, 9, 8)),
