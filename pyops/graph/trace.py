@@ -116,7 +116,7 @@ _tracer: ContextVar[Tracer | None] = ContextVar("pyops_tracer", default=None)
 
 class Blank:
     """Arrays of zeros that lie on each other, in memory that the system need not provide as long as
-    nobody looks at it."""
+    nobody looks at it. Larger ones, which it may not promise for long, have their own."""
     LEAST, ROOM = 1 << 12, 64 << 20   # bytes
 
     def __init__(self) -> None:
@@ -125,12 +125,11 @@ class Blank:
     def __call__(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         dtype = np.dtype(dtype)
         size = math.prod(shape) * dtype.itemsize
-        if size < self.LEAST or dtype.hasobject:
+        if not self.LEAST <= size <= self.ROOM or dtype.hasobject:
             return np.zeros(shape, dtype)
-        room = self.room   # another thread may change it
-        if room.nbytes < size:
-            self.room = room = np.zeros(max(2 * size, self.ROOM), np.uint8)
-        return room[:size].view(dtype).reshape(shape)
+        if not self.room.nbytes:
+            self.room = np.zeros(self.ROOM, np.uint8)
+        return self.room[:size].view(dtype).reshape(shape)
 
 
 blank_input, blank_result = Blank(), Blank()   # glue may write to the latter

@@ -467,3 +467,11 @@ def test_a_1x1_convolution_of_one_pixel_with_padding_sees_what_it_sees(stride, p
     for o in at:
         want[:, :, o, o] += np.einsum("nc,kc->nk", x[:, :, 0, 0], weight[:, :, 0, 0])
     assert off(got, want) <= 1e-6
+
+
+def test_tracing_keeps_no_room_for_the_largest_value():
+    """What a system would have to promise for as long as the process lives."""
+    from pyops.graph.trace import blank_input, blank_result
+    program = pyops.compile(lambda x: F.sum(F.exp(x)), np.zeros((1, 40 << 20), np.float32))
+    assert [step.kernel for step in program.steps] == ["exp", "reduce_sum"]
+    assert max(blank.room.nbytes for blank in (blank_input, blank_result)) <= 64 << 20
