@@ -101,11 +101,12 @@ static bool images_in_blocks(const Convolution& conv, const Extent& kernel, Dims
                       bool turned) {
     return by_winograd(conv, kernel, stride, padding, dilation, turned) ||
            by_stride_two(conv, kernel, stride, padding, dilation, turned) ||
-           (!turned && stem_in_blocks(conv, kernel, stride, padding, dilation)) ||
-           ((!turned || all_ones(stride)) &&
-            (direct_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
-             groups_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
-             depthwise_in_blocks(conv, kernel, stride, padding, dilation, turned)));
+           (is_modest(conv.xs, conv.ys, kernel, stride, dilation) &&
+            ((!turned && stem_in_blocks(conv, kernel, stride, padding, dilation)) ||
+             ((!turned || all_ones(stride)) &&
+              (direct_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
+               groups_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
+               depthwise_in_blocks(conv, kernel, stride, padding, dilation, turned)))));
 }
 
 static bool in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,

@@ -62,6 +62,17 @@ static inline int cut_runs(const TapList& t, i64 begin, i64 end, Run* runs) {
     return count;
 }
 
+// Whether rows of the input with what windows reach beside it, split by stride, are of about the image's size:
+// in blocked layout they are laid out before they are read. As is_modest of graph/lowering/convolution.py.
+static inline bool is_modest(const Extent& x, const Extent& y, const Extent& kernel, Dims stride, Dims dilation) {
+    constexpr i64 SLACK = 4096;   // places beyond the image that are of no account
+    const auto modest = [&](int axis, i64 size, i64 out, i64 taps) {
+        return stride[axis] <= size + SLACK &&
+               (out - 1) * stride[axis] + (taps - 1) * dilation[axis] + 1 <= 4 * size + SLACK;
+    };
+    return modest(0, x.d, y.d, kernel.d) && modest(1, x.h, y.h, kernel.h) && modest(2, x.w, y.w, kernel.w);
+}
+
 static inline i64 offset_in(const Extent& e, i64 d, i64 h, i64 w) { return (d * e.h + h) * e.w + w; }
 static inline i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
 static inline i64 clamp(i64 v, i64 low, i64 high) { return v < low ? low : v > high ? high : v; }

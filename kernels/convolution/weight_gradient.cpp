@@ -339,7 +339,8 @@ static bool by_winograd(const WeightGradient& g, const Extent& kernel, Dims stri
 }
 
 static bool by_blocks(const WeightGradient& g, const Extent& kernel, Dims stride, Dims padding, Dims dilation) {
-    if (depthwise_gradient_in_blocks(g.conv, kernel, stride, padding, dilation, g.dw)) return true;
+    if (is_modest(g.conv.xs, g.conv.ys, kernel, stride, dilation) &&
+        depthwise_gradient_in_blocks(g.conv, kernel, stride, padding, dilation, g.dw)) return true;
     constexpr double PRODUCT = 0.8, TAPS = VECTOR_BYTES == 64 ? 0.75 : 0.5, FEW_TAPS = 0.4;   // of their shares
     const double by_taps = (g.t.count < TILE_TAPS ? FEW_TAPS : TAPS) * share_by_taps(g),
                  by_product = PRODUCT * share_by_product(g),

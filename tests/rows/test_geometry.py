@@ -9,6 +9,7 @@ import pytest
 
 import pyops
 import pyops.functional as F
+from pyops.core.backends import use_backend
 from pyops.core.registry import OPS
 
 WORKER = Path(__file__).with_name("geometry_worker.py")
@@ -65,6 +66,26 @@ def test_a_result_that_no_memory_holds_names_its_op():
                  lambda: F.unfold(x, 1, padding=2**31 - 1), lambda: F.adaptive_avg_pool2d(x, 2**31 - 1)):
         with pytest.raises(MemoryError, match=r"^(pad|conv|unfold|avg_pool): no memory for a result"):
             call()
+
+
+@pytest.mark.parametrize("groups, channels, filters, kernel", [
+    (4, 4, 4, 2), (2, 32, 32, 2), (1, 16, 16, 2), (16, 1, 1, 2), (8, 1, 2, 4), (1, 3, 16, 4)])
+def test_windows_of_layers_that_blocks_take(groups, channels, filters, kernel, backend):
+    """No row of such a window is laid out: of a dilation no tap sees the input, of a stride there is one output."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((1, groups * channels, 9, 9)).astype(np.float32)
+    w = rng.standard_normal((groups * filters, channels, kernel, kernel)).astype(np.float32)
+    bias = rng.standard_normal(len(w)).astype(np.float32)
+    dilation = 2**30 // (kernel - 1) // 2 * 2 + 1
+    far = {"dilation": (dilation, dilation), "padding": ((dilation * (kernel - 1) - 1) // 2,) * 2, "groups": groups}
+    gradient, transposed = OPS["conv_weight_gradient"], OPS["conv_transpose"]
+    with use_backend(backend):
+        y = F.conv2d(x, w, bias, **far)
+        assert y.shape[2:] == (8, 8) and (y == bias[:, None, None]).all()
+        assert not gradient(x, y, stride=(1, 1), kernel=(kernel, kernel), **far).any()
+        assert not transposed(y, w, None, stride=(1, 1), size=(9, 9), **far).any()
+        one = F.conv2d(x, w, bias, stride=2**30, padding=1, groups=groups)
+        np.testing.assert_allclose(one, F.conv2d(x, w, bias, stride=11, padding=1, groups=groups), rtol=1e-5, atol=1e-5)
 
 
 def test_windows_far_beyond_the_input_are_right():
