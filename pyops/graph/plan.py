@@ -17,8 +17,10 @@ from .lowering.context import ARENA, Lowering, Ref, Step
 from .structure import arrays_in
 
 FLOAT = np.dtype(np.float32)
-VERSION = 6   # raised when kernels' arguments or the file's layout change
-READ = (5, 6)   # 5 has no lengths that depend on data, branches or loops
+VERSION = 7   # raised when kernels' arguments or the file's layout change
+# 6 may have groups that do not fill blocks as wider ones, which are refused; 5 has no lengths that depend on
+# data, branches or loops, either
+READ = (5, 6, 7)
 
 
 @dataclass(slots=True)

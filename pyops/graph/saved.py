@@ -109,6 +109,7 @@ def read(file, in_place: bool = False) -> tuple[Plan, int]:
     file, where no checksum is held against them. FileNotFoundError; ValueError for a file that is no
     program, or one of another version.
     """
+    version = None
     try:
         arrays = bounded.npz(file, in_place)
         need("plan" in arrays and arrays["plan"].dtype == np.uint8, "it holds no plan")
@@ -118,6 +119,9 @@ def read(file, in_place: bool = False) -> tuple[Plan, int]:
         if type(version) is int and version in READ:
             return plan_of(content if version >= 6 else {"cuts": []} | content, arrays)
     except (ValueError, RecursionError) as why:  # JSON's and Unicode's errors are ValueErrors
+        if type(version) is int and version < VERSION:
+            raise ValueError(f"load: {file} is of version {version}, of which this pyops does not read everything, "
+                             f"or damaged: {why}; compile the model and save it again") from why
         raise ValueError(f"load: {file} is no saved program, or a damaged one: {why}") from why
     raise ValueError(f"load: {file} is of version {str(version)[:20]}, this pyops reads "
                      f"{' and '.join(map(str, READ))}; compile the model and save it again")

@@ -318,14 +318,28 @@ def test_forged_cuts_are_refused(cuts, text):
         pyops.Program.load(forged_plan(program, lambda plan: plan.update(cuts=cuts)))
 
 
-def test_a_file_of_format_five_is_read():
+@pytest.mark.parametrize("version", [5, 6])
+def test_files_of_older_formats_are_read(version):
     program = pyops.compile(F.relu, normal(0, 3))
 
     def older(plan):
-        plan["pyops program"] = 5
-        del plan["cuts"]
+        plan["pyops program"] = version
+        if version < 6:
+            del plan["cuts"]
     assert np.array_equal(pyops.Program.load(forged_plan(program, older))(normal(0, 3)),
                           np.maximum(normal(0, 3), 0))
+
+
+def test_joined_groups_of_an_older_file_are_refused_by_name():
+    """Files up to format 6 have narrow groups as wider ones with zeros between them."""
+    w = np.ones((32, 32, 3, 3), F32)
+    program = pyops.compile(lambda x: F.conv2d(F.relu(x), w, None, 1, 1), normal(0, 1, 32, 4, 4), "strict")
+
+    def older(plan):
+        plan["pyops program"] = 6
+        next(s for s in plan["steps"] if s["kernel"] == "direct_conv")["args"][9] = 8
+    with pytest.raises(ValueError, match="is of version 6, of which this pyops .* save it again"):
+        pyops.Program.load(forged_plan(program, older))
 
 
 def test_parts_without_end_are_refused():
