@@ -276,8 +276,9 @@ class Program:
         if not found:
             known = sorted({name for s in self.steps for name in (s.covers or [s.module or s.value]) if name})
             raise KeyError(f"program: no layer {layer!r}; it has {', '.join(known)}")
-        return "\n".join(f"{s.op} {s.module or s.value}: {s.algorithm} "
-                         f"({s.kernel}){': ' + s.why if s.why else ''}" for s in found)
+        lines = (f"{s.op} {s.module or s.value}: {s.algorithm} ({s.kernel}){': ' + s.why if s.why else ''}"
+                 for s in found)
+        return "\n".join(dict.fromkeys(lines))   # a call for each group says the same
 
     def profile(self, file: Any, rounds: int = 20, inputs: Sequence[Any] | None = None) -> None:
         """Writes the measured steps as a trace that chrome://tracing and Perfetto open. inputs: as in
