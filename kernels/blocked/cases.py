@@ -103,6 +103,8 @@ CONVOLUTIONS = [
     chain("along_columns_and_a_sum", lambda F, x, w: F.relu(F.add(F.conv2d(
         y := F.conv2d(x, w, padding=(2, 0)), F.cat([w, w], 1)[:, :33], padding=(2, 0)), y)), X, W(33, 20, 5, 1)),
     chain("a_sequence", lambda F, x, w: F.gelu(F.conv1d(x, w, padding=2)), A(2, 20, 37), W(33, 20, 5)),
+    chain("along_dilated_rows", lambda F, x, w, v: F.relu(F.conv2d(F.conv2d(x, w, padding=(0, 2), dilation=(1, 2)), v,
+          padding=(3, 0), dilation=(3, 1))), A(2, 20, 9, 10), W(33, 20, 1, 3), W(17, 33, 3, 1)),
     chain("along_the_depth", lambda F, x, w, b, v: F.silu(F.conv3d(F.relu(F.conv3d(x, w, b, padding=(1, 0, 0))), v)),
           A(2, 20, 7, 4, 5), W(33, 20, 3, 1, 1), A(33), W(20, 33, 5, 1, 1)),
     chain("winograd_padding_2", lambda F, x, w: F.conv2d(x, w, padding=2), X, W(33, 20, 3, 3)),

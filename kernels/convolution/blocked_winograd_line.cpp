@@ -26,8 +26,8 @@ enum Axis { COLUMNS,   // filters r x 1
             ROWS,
             DEPTH };   // samples are slices of volumes, the depth outermost
 
-template <class Map> Lines lines_of(const Map& map, Axis axis, i64 samples) {
-    if (axis == ROWS) return {map.sample, map.plane(), map.w * BLOCK, BLOCK};
+template <class Map> Lines lines_of(const Map& map, Axis axis, i64 samples, i64 phases) {
+    if (axis == ROWS) return {map.sample, map.plane(), map.w * BLOCK, phases * BLOCK};
     return {map.sample, map.plane(), BLOCK, axis == COLUMNS ? map.w * BLOCK : samples * map.sample};
 }
 
@@ -38,27 +38,31 @@ struct Job {
     const real *u, *bias;
     i64 channels, in_blocks, padding;
     i64 samples, lines, length, results;   // lines of a sample, their pixels, and those of the result
+    i64 phases;              // a row with a dilation is as many lines, whose pixels take turns
     Axis axis;
     Lines in, out, add;      // of x, y and residual
     i64 per_line, tiles;     // tiles of a line, and of all samples
     Epilogue epilogue;
-    bool across() const { return axis != ROWS; }   // tiles side by side are those of lines side by side
+    // tiles side by side are those of lines side by side
+    bool across() const { return axis != ROWS || phases > 1; }
 };
 
-// A tile: its sample and line, its first output and how many there are of it, and its place within a point
+// A tile: its sample, line and phase, its first output and how many there are of it, and its place within a point
 // of V, `next` values from a block of channels to the next.
 struct Tile {
-    i64 n, line, first, count, place, next;
+    i64 n, line, phase, first, count, place, next;
     bool uneven;
 
     Tile(const Job& job, i64 tile, i64 side) {
-        const i64 sample = job.lines * job.per_line, inner = job.across() ? job.lines : job.per_line,
+        const i64 sample = job.lines * job.phases * job.per_line, inner = job.axis == ROWS ? job.phases : job.lines,
                   a = tile % sample / inner, b = tile % inner;
-        n = tile / sample, line = job.across() ? b : a, first = (job.across() ? a : b) * side;
+        n = tile / sample;
+        if (job.axis == ROWS) line = a / job.per_line, phase = b, first = a % job.per_line * side;
+        else line = b, phase = 0, first = a * side;
         count = at_most(side, job.results - first);
     }
     i64 offset(const Lines& in, i64 block, i64 at) const {
-        return n * in.sample + block * in.plane + line * in.line + at * in.step;
+        return n * in.sample + block * in.plane + line * in.line + phase * BLOCK + at * in.step;
     }
 };
 
@@ -126,9 +130,10 @@ template <int TILE, int TAPS> void mark_uneven(const Job& job, Tile* tile, i64 n
     for (i64 i = 0; i < SIDE; ++i) {
         const i64 at = begin + i;
         if (at < 0 || at >= job.length) continue;
-        const bool depth = job.axis == DEPTH;
-        row_energies(job.x, depth ? at * job.samples + tile->n : tile->n, depth ? 0 : at, job.channels, tile->line,
-                     tile->line + n, energy + i * ROW);
+        const i64 sample = job.axis == DEPTH ? at * job.samples + tile->n : tile->n,
+                  row = job.axis == DEPTH ? 0 : job.axis == ROWS ? tile->line : at,
+                  first = job.axis == ROWS ? at * job.phases + tile->phase : tile->line;
+        row_energies(job.x, sample, row, job.channels, first, first + n, energy + i * ROW);
     }
     compare<TILE, TAPS>(energy, ROW, 1, tile, n);
 }
@@ -138,7 +143,7 @@ template <int TILE, int TAPS> void make_v(const Job& job, Tile* tile, Tile* last
     while (tile < last) {
         i64 n = 1;
         while (n < RUN && tile + n < last && tile[n].n == tile->n
-               && (job.across() ? tile[n].first == tile->first : tile[n].line == tile->line))
+               && (!job.across() || tile[n].first == tile->first) && (job.axis != ROWS || tile[n].line == tile->line))
             ++n;
         mark_uneven<TILE, TAPS>(job, tile, n);
         for (i64 block = 0; block < job.in_blocks; ++block)
@@ -319,7 +324,7 @@ template <class Call> void with_sizes(i64 tile, i64 taps, Call call) {
 
 // x of `samples` samples or volumes, of `lines` lines of `length` pixels each, y of `results`.
 void convolve_lines(InMap<real> x, In<real> weight, In<real> u, i64 tile, Axis axis, i64 samples, i64 lines,
-                    i64 length, i64 results, In<real> bias, InMap<real> residual, i64 padding, Act act,
+                    i64 length, i64 results, i64 phases, In<real> bias, InMap<real> residual, i64 padding, Act act,
                     OutMap<real> y) {
     const i64 channels = weight.dim(1), taps = weight.dim(2), per_line = ceil_div(results, tile);
     const Job job{x,
@@ -335,12 +340,13 @@ void convolve_lines(InMap<real> x, In<real> weight, In<real> u, i64 tile, Axis a
                   lines,
                   length,
                   results,
+                  phases,
                   axis,
-                  lines_of(x, axis, samples),
-                  lines_of(y, axis, samples),
-                  lines_of(residual, axis, samples),
+                  lines_of(x, axis, samples, phases),
+                  lines_of(y, axis, samples, phases),
+                  lines_of(residual, axis, samples, phases),
                   per_line,
-                  samples * lines * per_line,
+                  samples * lines * phases * per_line,
                   Epilogue(act)};
     if (!job.tiles || !y.blocks) return;
     with_sizes(tile, taps, [&](auto m, auto r) { run<m(), r()>(job); });
@@ -352,9 +358,19 @@ void winograd_line_weights(In<real> weight, i64 tile, Out<real> u) {
 }
 
 void winograd_line(InMap<real> x, In<real> weight, In<real> u, i64 tile, i64 axis, In<real> bias, InMap<real> residual,
-                   i64 padding, Act act, OutMap<real> y) {
-    if (axis == 0) convolve_lines(x, weight, u, tile, COLUMNS, y.n, y.w, x.h, y.h, bias, residual, padding, act, y);
-    else convolve_lines(x, weight, u, tile, ROWS, y.n, y.h, x.w, y.w, bias, residual, padding, act, y);
+                   i64 padding, i64 dilation, Act act, OutMap<real> y) {
+    if (axis == 1) {
+        convolve_lines(x, weight, u, tile, ROWS, y.n, y.h, x.w / dilation, y.w / dilation, dilation, bias, residual,
+                       padding / dilation, act, y);
+        return;
+    }
+    const auto phases = [=](auto map) {   // as many rows side by side are one
+        map.h /= dilation, map.w *= dilation;
+        return map;
+    };
+    const i64 length = x.h / dilation, results = y.h / dilation;
+    convolve_lines(phases(x), weight, u, tile, COLUMNS, y.n, y.w * dilation, length, results, 1, bias, phases(residual),
+                   padding / dilation, act, phases(y));
 }
 
 void winograd_depth(InMap<real> x, In<real> weight, In<real> u, i64 tile, i64 volumes, In<real> bias,
@@ -364,7 +380,7 @@ void winograd_depth(InMap<real> x, In<real> weight, In<real> u, i64 tile, i64 vo
         map.w *= map.h, map.h = 1;
         return map;
     };
-    convolve_lines(flat(x), weight, u, tile, DEPTH, volumes, y.h * y.w, x.n / volumes, y.n / volumes, bias,
+    convolve_lines(flat(x), weight, u, tile, DEPTH, volumes, y.h * y.w, x.n / volumes, y.n / volumes, 1, bias,
                    flat(residual), padding, act, flat(y));
 }
 END_KERNELS

@@ -249,13 +249,14 @@ def direct_macs(node: Node) -> int:
 
 
 def inside(node: Node) -> float:
-    """The share of a 3x3 layer's taps that lie within the image."""
+    """The share of a layer's taps that lie within the image."""
     share = 1.0
-    for size, out, padding, dilation in zip(node.inputs[0].shape[2:], node.output.shape[2:],
-                                            node.attrs["padding"], node.attrs["dilation"]):
+    for size, out, taps, padding, dilation in zip(node.inputs[0].shape[2:], node.output.shape[2:],
+                                                  node.inputs[1].shape[2:], node.attrs["padding"],
+                                                  node.attrs["dilation"]):
         seen = sum(max(0, min(out, size + padding - tap * dilation) - max(0, padding - tap * dilation))
-                   for tap in range(3))
-        share *= seen / max(1, 3 * out)
+                   for tap in range(taps))
+        share *= seen / max(1, taps * out)
     return share
 
 

@@ -25,16 +25,19 @@ def can(node: Node) -> str:
     weight, attrs = node.inputs[1], node.attrs
     if not isinstance(node.inputs[0], Value) or taps_of(node) not in TILES:
         return "not a filter of 3, 5 or 7 taps along one axis"
-    if attrs["groups"] != 1 or set(attrs["stride"]) != {1} or set(attrs["dilation"]) != {1}:
-        return "groups, strides or dilations"
+    if attrs["groups"] != 1 or set(attrs["stride"]) != {1}:
+        return "groups or strides"
     if min(weight.shape[:2]) < LEAST:
         return "few channels or filters"
     if (node.normalised, node.gate) != (None, None) or len(node.outputs) != 1 or node.before:
         return "something before it, or several results"
-    for i, (size, padding, out) in enumerate(zip(node.inputs[0].shape[2:], attrs["padding"], node.output.shape[2:])):
-        reach = taps_of(node) - 1 if i == along(node) else 0
+    every = zip(node.inputs[0].shape[2:], attrs["padding"], attrs["dilation"], node.output.shape[2:])
+    for i, (size, padding, dilation, out) in enumerate(every):
+        reach = (taps_of(node) - 1) * dilation if i == along(node) else 0
         if padding > reach or out != size + 2 * padding - reach:
             return "more zeros beside the image than a filter has taps"
+        if reach and dilation > 1 and (weight.ndim == 5 or size % dilation or out % dilation or padding % dilation):
+            return "sizes that are no multiples of the dilation"
     return ""
 
 
@@ -75,7 +78,7 @@ def kept_bytes(node: Node, tile: int) -> int:
 def cost(node: Node, known: costs.Costs, total_weights: float, tile: int) -> float:
     """Nanoseconds."""
     K, C, *_ = node.inputs[1].shape
-    r, length = taps_of(node), node.output.shape[2 + along(node)]
+    r, length = taps_of(node), node.output.shape[2 + along(node)] // node.attrs["dilation"][along(node)]
     points, blocks = tile + r - 1, -(-K // packing.BLOCK)
     lines = node.output.size // max(1, K * length)
     tiles = lines * -(-length // tile)

@@ -59,12 +59,13 @@ def pads(padding, axis):
     return (0, padding) if axis else (padding, 0)
 
 
-def line(backend, x, weight, tile, axis, padding, bias=None, residual=None, in_place=False, activation=blocked.NONE):
+def line(backend, x, weight, tile, axis, padding, bias=None, residual=None, in_place=False, activation=blocked.NONE,
+         dilation=1):
     kernels = BACKENDS[backend].sets["f32"]
     n, c, *image = x.shape
     k, _, taps = weight.shape
     blocks = -(-k // 16)
-    image[axis] += 2 * padding - taps + 1
+    image[axis] += 2 * padding - (taps - 1) * dilation
     larger = np.full((n, blocks + 2, *image, 16), 77, np.float32)
     y = larger[:, 1:-1]
     y[...] = np.nan
@@ -75,7 +76,7 @@ def line(backend, x, weight, tile, axis, padding, bias=None, residual=None, in_p
     kernels.winograd_line_weights(weight, tile, u)
     padded = None if bias is None else np.concatenate([bias, np.zeros(blocks * 16 - k, np.float32)])
     kernels.winograd_line(blocked.to_blocks(x), weight, u, tile, axis, padded, y if in_place else add, padding,
-                          activation, y)
+                          dilation, activation, y)
     assert (larger[:, 0] == 77).all() and (larger[:, -1] == 77).all(), "stored outside the output"
     assert np.isfinite(y).all() or not np.isfinite(x).all()
     return blocked.from_blocks(y, k)
@@ -99,6 +100,26 @@ def depth(backend, x, weight, tile, padding, bias, residual=None, activation=blo
     kernels.winograd_depth(images(x), weight, u, tile, n, padded, images(residual), padding, activation, y)
     assert (larger[:, 0] == 77).all() and (larger[:, -1] == 77).all(), "stored outside the output"
     return blocked.from_blocks(y, k).reshape(out, n, k, *image).transpose(1, 2, 0, 3, 4)
+
+
+@pytest.mark.parametrize("value", [0, 1e6, np.inf])
+@pytest.mark.parametrize("dilation, phase", [(2, 9), (3, 1), (4, 7), (16, 4), (40, 2)])
+def test_dilation(backend, size, axis, dilation, phase, value):
+    """Pixels a dilation apart are lines of their own."""
+    tile, taps = size
+    x, weight, bias = make(2, 35, 23, 5, phase * dilation, taps, axis)
+    if value:
+        x[0, 3, 1, 1] = value
+    padding = taps // 2
+    residual = np.random.default_rng(1).standard_normal((2, 23, *x.shape[2:]), np.float32)
+    for threads in (1, 3):
+        with num_threads(threads):
+            got = line(backend, x, weight, tile, axis, padding * dilation, bias, residual,
+                       activation=("silu", 0.0, 0.0), dilation=dilation)
+        for i in range(dilation):
+            at = np.s_[..., i::dilation] if axis else np.s_[:, :, i::dilation]
+            want = line(backend, x[at], weight, tile, axis, padding, bias, residual[at], activation=("silu", 0.0, 0.0))
+            assert np.array_equal(got[at], want, equal_nan=True)
 
 
 @pytest.mark.parametrize("image", [(1, 1), (3, 5), (15, 13)])

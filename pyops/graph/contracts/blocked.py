@@ -341,15 +341,17 @@ def winograd_points(weight, tile) -> int:
     return (tile + weight.shape[2] - 1) ** 2
 
 
-@contract("winograd_line", "mrrnnopnaM")
-def winograd_line(x, weight, u, tile, axis, bias, residual, padding, act, y) -> None:
+@contract("winograd_line", "mrrnnopnnaM")
+def winograd_line(x, weight, u, tile, axis, bias, residual, padding, dilation, act, y) -> None:
     winograd_line_weights(weight, tile, u)
     filled(weight.shape[1], x)
     filled(weight.shape[0], y)
-    need(axis in (0, 1) and padding >= 0, "there are two axes")
-    grows = 2 * padding - weight.shape[2] + 1
+    need(axis in (0, 1) and padding >= 0 and dilation >= 1, "there are two axes")
+    grows = 2 * padding - dilation * (weight.shape[2] - 1)
     size = (x.h + grows, x.w) if axis == 0 else (x.h, x.w + grows)
     need(x.n == y.n and (y.h, y.w) == tuple(max(n, 0) for n in size), "the result has the size of the convolution")
+    need(all(n % dilation == 0 for n in (padding, (x.h, x.w)[axis], (y.h, y.w)[axis])),
+         "sizes and padding are multiples of the dilation")
     finished(y, bias, residual)
 
 

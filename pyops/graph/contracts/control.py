@@ -113,7 +113,7 @@ SHORT: dict[str, tuple[int, ...]] = {
     "expand_depthwise_mean": (0, 9, 10),
     "winograd_conv": (0, 5, 9),
     "winograd_dilated": (0, 5, 9),
-    "winograd_line": (0, 6, 9),
+    "winograd_line": (0, 6, 10),
     **dict.fromkeys("winograd_stride_two winograd_transposed".split(), (0, 6)),
     "layer_norm_blocked": (0, 6),
     "group_norm_blocked": (0, 7),

@@ -191,8 +191,8 @@ def along_a_line(low: Lowering, c: Layer) -> None:
     tile, planar = int(c.node.algorithm[-1]), line.filters(packing.contiguous(c.weight))
     c.call(low, "winograd_line", low.as_map(c.x).ref, planar, line.transformed(low.kernels, planar, tile), tile,
            int(c.weight.shape[3] > 1), c.packed_bias(), residual(low, c.node),
-           c.node.attrs["padding"][line.along(c.node)], c.tail, low.new_map(c.node.output).ref,
-           algorithm=c.node.algorithm)
+           *(c.node.attrs[name][line.along(c.node)] for name in ("padding", "dilation")), c.tail,
+           low.new_map(c.node.output).ref, algorithm=c.node.algorithm)
 
 
 def by_parities(low: Lowering, c: Layer) -> None:
