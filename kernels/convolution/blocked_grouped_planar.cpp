@@ -72,7 +72,7 @@ bool groups_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride
     const Extent &xs = conv.xs, &ys = conv.ys;
     const i64 taps = kernel.h * kernel.w, pad_h = turned ? dilation[1] * (kernel.h - 1) - padding[1] : padding[1],
               pad_w = turned ? dilation[2] * (kernel.w - 1) - padding[2] : padding[2];
-    if (conv.groups == 1 || conv.channels * conv.filters == 1 || kernel.d != 1 || xs.d != 1 || ys.d != 1 ||
+    if (conv.groups == 1 || kernel.d != 1 || xs.d != 1 || ys.d != 1 ||
         padding[0] || !xs.n || !ys.spatial() || pad_h < 0 || pad_w < 0 || !gains(conv, kernel) ||
         // what zeros of the padding make of a filter that is not finite has to be seen
         !all_finite(conv.weight, conv.groups * conv.filters * conv.channels * taps))

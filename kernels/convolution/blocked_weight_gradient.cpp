@@ -9,6 +9,7 @@
 #include "direct_planar.h"
 #include "inside.h"
 #include "program_kernel.h"
+#include "winograd_cost.h"
 
 BEGIN_KERNELS
 namespace {
@@ -127,8 +128,6 @@ struct Gradient {
         }
     }
 };
-
-i64 blocks_of(i64 channels) { return ceil_div(channels, BLOCK); }
 
 // Vector multiply-adds, and what it takes to lay out the maps in such units.
 double work_of(const Convolution& conv, const TapList& t) {
