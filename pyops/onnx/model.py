@@ -5,6 +5,7 @@ that the file does not hold.
 from __future__ import annotations
 
 import math
+import os
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
@@ -122,50 +123,68 @@ def read(source, known) -> Model:
 
 
 class Beside:
-    """The files of a folder that a model's arrays lie in, open while it is read."""
+    """The files of a folder that a model's arrays lie in, while it is read: one of them is open, and some
+    are mapped, as a folder may have more than a process may open.
+    """
+
+    MOST_MAPS = 64
 
     def __init__(self, folder: Path | None):
         self.folder = folder
-        self.found: dict[str, tuple[Path, BinaryIO, int]] = {}
+        self.last: tuple[str, tuple[Path, BinaryIO, int]] | None = None
         self.maps: dict[str, Mapped | None] = {}
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        for _, file, _ in self.found.values():
-            file.close()
+        if self.last is not None:
+            self.last[1][1].close()
 
     def file(self, location: str, name: str) -> tuple[Path, BinaryIO, int]:
         """Its path, the file and its size."""
-        if location in self.found:
-            return self.found[location]
+        if self.last is not None and self.last[0] == location:
+            return self.last[1]
         if self.folder is None:
             raise ModelError(
                 f"onnx: tensor {name!r} lies in the file {clipped(location)!r}, but the model "
                 f"was not read from a folder"
             )
-        path = (self.folder / location).resolve()
-        if not path.is_relative_to(self.folder):
+        try:
+            path = (self.folder / location).resolve()
+            if not path.is_relative_to(self.folder):
+                raise ModelError(
+                    f"onnx: tensor {name!r} lies in {clipped(location)!r}, outside of the model's folder"
+                )
+            if not path.is_file():
+                raise ModelError(f"onnx: tensor {name!r} lies in {clipped(location)!r}, which is missing")
+            file = open(path, "rb", buffering=0)
+        except ModelError:
+            raise
+        except (OSError, ValueError, RuntimeError) as why:  # no name of a file; links in a circle
             raise ModelError(
-                f"onnx: tensor {name!r} lies in {clipped(location)!r}, outside of the model's folder"
-            )
-        if not path.is_file():
-            raise ModelError(f"onnx: tensor {name!r} lies in {clipped(location)!r}, which is missing")
-        self.found[location] = path, open(path, "rb", buffering=0), path.stat().st_size
-        return self.found[location]
+                f"onnx: tensor {name!r} lies in {clipped(location)!r}, which cannot be opened: {clipped(why, 200)}"
+            ) from why
+        self.__exit__()
+        self.last = location, (path, file, os.fstat(file.fileno()).st_size)
+        return self.last[1]
 
     def array(self, location: str, shape: tuple[int, ...], dtype: np.dtype, offset: int) -> np.ndarray | None:
-        """A larger array in a map of a file, all of which is there; None where it is to be read."""
-        if math.prod(shape) * dtype.itemsize < apart.LARGE or np.dtype(dtype.str) != dtype:  # NumPy's own types
+        """A larger array in a map of the file that is open, all of which is there; None where it is to be
+        read.
+        """
+        size = math.prod(shape) * dtype.itemsize
+        if size < apart.LARGE or np.dtype(dtype.str) != dtype:  # NumPy's own types
             return None
         if location not in self.maps:
+            if len(self.maps) >= self.MOST_MAPS:
+                return None
             try:
-                self.maps[location] = Mapped(self.found[location][1])
+                self.maps[location] = Mapped(self.last[1][1])
             except (OSError, ValueError):
                 self.maps[location] = None
         mapped = self.maps[location]
-        return None if mapped is None else mapped.array(shape, dtype, offset)
+        return None if mapped is None or offset + size > len(mapped.map) else mapped.array(shape, dtype, offset)
 
 
 def every(nodes):

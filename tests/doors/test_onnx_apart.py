@@ -1,5 +1,7 @@
 """ONNX files whose larger weights are read from where they lie are the models that they were, and odd
 ones are the parser's to judge."""
+import os
+
 import numpy as np
 import pytest
 
@@ -225,3 +227,37 @@ def test_weights_in_a_file_beside_are_of_any_type(tmp_path, kind):
     onnx.save_model(made, str(tmp_path / "split.onnx"), save_as_external_data=True, location="w.bin", size_threshold=1)
     assert (tmp_path / "w.bin").stat().st_size >= apart.LARGE
     np.testing.assert_allclose(pyops_onnx.load(tmp_path / "split.onnx")(X), X @ wide, rtol=0, atol=1e-3)
+
+
+def test_more_files_than_may_be_open(tmp_path):
+    """A file for each weight, as `all_tensors_to_one_file=False` writes them."""
+    resource = pytest.importorskip("resource")
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("Linux says how many files are open")
+    helper, rng, count = onnx.helper, np.random.default_rng(1), 150
+    weights = [tensor((rng.standard_normal((130, 130)) / 12).astype(np.float32), f"w{i}") for i in range(count)]
+    nodes = [helper.make_node("MatMul", [f"y{i}", f"w{i}"], [f"y{i + 1}"]) for i in range(count)]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("y0", 1, [1, 130])],
+                              [helper.make_tensor_value_info(f"y{count}", 1, None)], weights)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    whole, x = made.SerializeToString(), rng.standard_normal((1, 130)).astype(np.float32)
+    onnx.save_model(made, str(tmp_path / "split.onnx"), save_as_external_data=True, all_tensors_to_one_file=False,
+                    size_threshold=1)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 100, before[1]))
+    try:
+        program = pyops_onnx.load(tmp_path / "split.onnx")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert np.array_equal(program(x), pyops_onnx.load(whole)(x))
+
+
+@pytest.mark.parametrize("location", ["a\0b", "x" * 5000])
+def test_what_is_no_name_of_a_file_is_refused(file, tmp_path, location):
+    onnx.save_model(onnx.load(file), str(tmp_path / "split.onnx"), save_as_external_data=True, location="w.bin",
+                    size_threshold=1)
+    split = onnx.load(tmp_path / "split.onnx", load_external_data=False)
+    next(e for e in split.graph.initializer[0].external_data if e.key == "location").value = location
+    (tmp_path / "split.onnx").write_bytes(split.SerializeToString())
+    with pytest.raises(pyops_onnx.ModelError, match="tensor 'w' lies in .* which cannot be opened"):
+        pyops_onnx.load(tmp_path / "split.onnx")
