@@ -22,9 +22,10 @@ def gemm(a, b, *, transpose_a, transpose_b):
 
 
 def linear_int8(x, weight, scale, bias):
-    """linear of the weights that int8 (outputs, features) in steps of scale (outputs,) stand for."""
-    return linear(x, weight * scale[:, None], bias)
+    """linear of int8 (outputs, features), whose sums are in steps of scale (outputs,)."""
+    y = linear(x, weight, None) * scale
+    return y if bias is None else y + bias
 
 
 def linear_int8_input_gradient(dy, weight, scale):
-    return dy @ (weight * scale[:, None])
+    return (dy * scale) @ weight
