@@ -6,9 +6,7 @@
 #include "geometry.h"
 
 namespace ISA::REAL_NAME {
-// of slices at once, those of input and result together: what stays in cache, but more where filters are larger,
-// which every lot lays out anew
-constexpr i64 SLICE_VALUES = 1 << 19, MOST_SLICE_VALUES = 4 << 20, USES = 4;
+constexpr i64 SLICE_VALUES = 4 << 20;   // of slices at once, those of input and result together
 
 struct DepthSlices {
     const Convolution& conv;
@@ -59,8 +57,7 @@ static bool by_depth_slices(const Convolution& conv, const Extent& kernel, Dims 
         (turned && stride[0] != 1))
         return false;
     const i64 x_slice = slices.channels() * slices.in_plane(), y_slice = conv.filters * slices.out_plane(),
-              values = clamp(USES * conv.filters * slices.channels() * taps, SLICE_VALUES, MOST_SLICE_VALUES),
-              together = clamp(values / (x_slice + y_slice), 1, ys.d);
+              together = clamp(SLICE_VALUES / (x_slice + y_slice), 1, ys.d);
     Scratch<real> x(together * x_slice), y(together * y_slice),
         weight(turned ? conv.channels * kernel.d * conv.filters * taps : 0);
     if (turned) lay_by_depth(conv, kernel, weight);
