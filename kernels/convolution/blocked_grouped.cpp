@@ -12,10 +12,16 @@
 
 BEGIN_KERNELS
 namespace {
+// Pixels of a tile of n vectors of filters, and how many of these may see the same channels in one tile
 #if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int GROUPED_PIXELS = 14;
+constexpr int MOST_VECTORS = 1;
+constexpr int grouped_pixels(int) { return 14; }
+#elif defined(__AVX2__)
+constexpr int MOST_VECTORS = 3;
+constexpr int grouped_pixels(int n) { return n == 3 ? 4 : n == 2 ? 6 : 12; }
 #else
-constexpr int GROUPED_PIXELS = 8;
+constexpr int MOST_VECTORS = 1;
+constexpr int grouped_pixels(int) { return 8; }
 #endif
 
 // Steps [begin, end) of a vector of filters, in which its lanes read the same vectors of channels: at
@@ -64,8 +70,9 @@ struct Grouping {
 private:
     // Whether a lane enters another vector of channels (a single group: another block)
     static bool starts(const lane_int* at, bool single, i64 c) {
+        if (single) return (at[0] + c) % BLOCK == 0;
         for (int i = 0; i < LANES; ++i)
-            if ((at[i] + c) % (single ? BLOCK : LANES) == 0) return true;
+            if ((at[i] + c) % LANES == 0) return true;
         return false;
     }
 
@@ -140,27 +147,66 @@ __attribute__((always_inline)) inline void add_run(V (&acc)[P], const real* x, c
     }
 }
 
-template <int P>
-void grouped_tile(const real* x, const real* w, const Run* runs, i64 count, const TapRun* taps, i64 tap_count,
-                  const Target& t, const Epilogue& e) {
-    V acc[P];
-    const V start = t.bias ? load(t.bias) : V{};
-    #pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) acc[p] = start;
+// From a vector of filters to the v-th after it, which is the `part`-th of its block, where blocks are `block` apart
+constexpr i64 to_vector(int part, int v, i64 block) { return (part + v) / BV * block + ((part + v) % BV - part) * LANES; }
+
+// A run that sees one group, for several vectors of its filters. Sums go on in the order of add_run.
+template <int N, int P>
+__attribute__((always_inline)) inline void add_group(V (&acc)[P][N], const real* x, const real* w, const TapRun& taps,
+                                                     const Run& run, const i64 (&vector)[N]) {
+    x += run.source[0];
+    for (i64 c = run.begin; c < run.end; ++c, ++x, w += BLOCK) {
+        const real *xs = x, *ws = w;
+        for (int s = 0; s < taps.count; ++s, xs += BLOCK, ws += taps.apart) {
+            V weight[N];
+            #pragma GCC unroll 4
+            for (int v = 0; v < N; ++v) weight[v] = load(ws + vector[v]);
+            #pragma GCC unroll 16
+            for (int p = 0; p < P; ++p)
+                #pragma GCC unroll 4
+                for (int v = 0; v < N; ++v) acc[p][v] += xs[p * BLOCK] * weight[v];
+        }
+    }
+}
+
+// N vectors of filters from the `part`-th of its block on, which see the same channels if there are several
+template <int N, int P>
+void grouped_tile(const real* x, const real* w, i64 w_filter, int part, const Run* runs, i64 count, const TapRun* taps,
+                  i64 tap_count, const Target& t, const Epilogue& e) {
+    V acc[P][N];
+    i64 vector[N];
+    #pragma GCC unroll 4
+    for (int v = 0; v < N; ++v) {
+        vector[v] = to_vector(part, v, w_filter);
+        const V start = t.bias ? load(t.bias + v * LANES) : V{};
+        #pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) acc[p][v] = start;
+    }
     for (i64 k = 0; k < tap_count; ++k)
         for (i64 r = 0; r < count; ++r) {
             const real *xs = x + taps[k].input, *ws = w + taps[k].weight + runs[r].begin * BLOCK;
-            switch (taps[k].count) {
-                case 1: add_run<1>(acc, xs, ws, taps[k].apart, runs[r]); break;
-                case 2: add_run<2>(acc, xs, ws, taps[k].apart, runs[r]); break;
-                default: add_run<MOST_TOGETHER>(acc, xs, ws, taps[k].apart, runs[r]);
+            if constexpr (N > 1) {
+                add_group(acc, xs, ws, taps[k], runs[r], vector);
+            } else {
+                V (&one)[P] = (V (&)[P])acc;
+                switch (taps[k].count) {
+                    case 1: add_run<1>(one, xs, ws, taps[k].apart, runs[r]); break;
+                    case 2: add_run<2>(one, xs, ws, taps[k].apart, runs[r]); break;
+                    default: add_run<MOST_TOGETHER>(one, xs, ws, taps[k].apart, runs[r]);
+                }
             }
         }
-    if (t.residual)
+    #pragma GCC unroll 4
+    for (int v = 0; v < N; ++v) {
+        real* y = t.y + to_vector(part, v, t.block);
+        if (t.residual) {
+            const real* add = t.residual + to_vector(part, v, t.residual_block);
+            #pragma GCC unroll 16
+            for (int p = 0; p < P; ++p) acc[p][v] += load(add + p * BLOCK);
+        }
         #pragma GCC unroll 16
-        for (int p = 0; p < P; ++p) acc[p] += load(t.residual + p * BLOCK);
-    #pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) store(t.y + p * BLOCK, e.clamp(acc[p]));
+        for (int p = 0; p < P; ++p) store(y + p * BLOCK, e.clamp(acc[p][v]));
+    }
 }
 
 // The taps of a row of outputs, those that read neighbours together; `taps` may be put in another order.
@@ -181,11 +227,16 @@ i64 tap_runs(TileTap* taps, i64 count, TapRun* runs) {
     return n;
 }
 
-using GroupedTile = void (*)(const real*, const real*, const Run*, i64, const TapRun*, i64, const Target&,
+using GroupedTile = void (*)(const real*, const real*, i64, int, const Run*, i64, const TapRun*, i64, const Target&,
                              const Epilogue&);
-template <int... P> GroupedTile grouped_tile_of(i64 pixels, std::integer_sequence<int, P...>) {
-    static constexpr GroupedTile table[] = {grouped_tile<P + 1>...};
+template <int N, int... P> GroupedTile grouped_tile_of(i64 pixels, std::integer_sequence<int, P...>) {
+    static constexpr GroupedTile table[] = {grouped_tile<N, P + 1>...};
     return table[pixels - 1];
+}
+template <int N = MOST_VECTORS> GroupedTile grouped_tile_of(int vectors, i64 pixels) {
+    if constexpr (N > 1)
+        if (vectors < N) return grouped_tile_of<N - 1>(vectors, pixels);
+    return grouped_tile_of<N>(pixels, std::make_integer_sequence<int, grouped_pixels(N)>{});
 }
 
 struct Grouped {
@@ -211,11 +262,26 @@ struct Runs {
         for (i64 v = 0; v < vectors; ++v) g.runs_of(v * LANES, filters, runs + first[v]);
     }
 
+    // How many vectors from v on a tile takes: those that see the channels of one group, and the same ones
+    int together(i64 v) const {
+        int n = 1;
+        while (n < MOST_VECTORS && v + n < vectors && sees(v, v + n)) ++n;
+        return n;
+    }
+
 private:
     i64 counted(const Grouping& g, i64 filters) {
         first[0] = 0;
         for (i64 v = 0; v < vectors; ++v) first[v + 1] = first[v] + g.runs_of(v * LANES, filters, nullptr);
         return first[vectors];
+    }
+    bool sees(i64 v, i64 other) const {
+        const i64 count = first[v + 1] - first[v];
+        const Run *a = runs + first[v], *b = runs + first[other];
+        bool same = count == first[other + 1] - first[other];
+        for (i64 r = 0; same && r < count; ++r)
+            same = a[r].single && b[r].single && a[r].begin == b[r].begin && a[r].source[0] == b[r].source[0];
+        return same;
     }
 };
 
@@ -239,7 +305,6 @@ void grouped_rows(const Grouped& g, i64 sample, i64 unit, i64 begin, i64 end) {
     const Runs runs(grouping, least((k1 - k0) * BLOCK, g.filters - k0 * BLOCK));
     Scratch<TileTap> taps(p.count);
     Scratch<TapRun> together(p.count);
-    const i64 tiles = (p.w + GROUPED_PIXELS - 1) / GROUPED_PIXELS;
     i64 n = 0;
     bool whole = false;   // the list of taps holds for every row that has all of them
     for (i64 oy = begin; oy < end; ++oy) {
@@ -250,20 +315,23 @@ void grouped_rows(const Grouped& g, i64 sample, i64 unit, i64 begin, i64 end) {
                          together);
         whole = all;
         const real* input = base + (oy * p.stride_h - origin) * x_row;
-        for (i64 k = k0; k < k1; ++k)
+        const i64 row = oy * l.y.w * BLOCK;
+        for (i64 v = 0; v < runs.vectors;) {
+            const int vectors = runs.together(v), part = (int)(v % BV);
+            const i64 k = k0 + v / BV, tiles = (p.w + grouped_pixels(vectors) - 1) / grouped_pixels(vectors);
             for (i64 i = 0; i < tiles; ++i) {
-                const i64 from = p.w * i / tiles, to = p.w * (i + 1) / tiles, at = (oy * l.y.w + from) * BLOCK;
-                real* y = l.y.at(sample, k) + at;
-                for (i64 v = (k - k0) * BV; v < (k - k0 + 1) * BV; ++v) {
-                    const i64 part = v % BV * LANES;
-                    const Target t{y + part, l.residual ? l.residual.at(sample, k) + at + part : nullptr,
-                                   BLOCK, 0, 0, l.bias ? l.bias + k * BLOCK + part : nullptr};
-                    grouped_tile_of(to - from, std::make_integer_sequence<int, GROUPED_PIXELS>{})(
-                        input + from * BLOCK, l.weight + k * l.w_filter + part, runs.runs + runs.first[v],
-                        runs.first[v + 1] - runs.first[v], together, n, t, l.epilogue);
-                }
-                l.epilogue.finish(y, (to - from) * BLOCK);
+                const i64 from = p.w * i / tiles, to = p.w * (i + 1) / tiles,
+                          at = row + from * BLOCK + part * LANES;
+                const Target t{l.y.at(sample, k) + at, l.residual ? l.residual.at(sample, k) + at : nullptr,
+                               BLOCK, l.y.plane(), l.residual.plane(),
+                               l.bias ? l.bias + k * BLOCK + part * LANES : nullptr};
+                grouped_tile_of(vectors, to - from)(input + from * BLOCK, l.weight + k * l.w_filter + part * LANES,
+                                                    l.w_filter, part, runs.runs + runs.first[v],
+                                                    runs.first[v + 1] - runs.first[v], together, n, t, l.epilogue);
             }
+            v += vectors;
+        }
+        for (i64 k = k0; k < k1; ++k) l.epilogue.finish(l.y.at(sample, k) + row, p.w * BLOCK);
     }
 }
 }  // namespace
