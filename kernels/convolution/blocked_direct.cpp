@@ -43,7 +43,7 @@ void convolve_row(const Layer& l, const Phase& p, const Span& span, const Reduct
     Ahead ahead{nullptr, l.x.h * l.x.w * STEP, 0, 0, (k1 - k0 + t.q - 1) / t.q,
                 outgrows(l.y.n * l.y.blocks * BLOCK, l.y.h * l.y.w)};
     ahead.x_shift = Ahead::shift(following.lines / t.tiles + 1, ahead.turns * r.count);
-    ahead.y_shift = Ahead::shift(t.q * BLOCK, r.count * ((r.channels + BLOCK - 1) / BLOCK));
+    ahead.y_shift = Ahead::shift(t.q * TILE_LINES, r.count * ((r.channels + BLOCK - 1) / BLOCK));
     for (i64 k = k0; k < k1; k += t.q, ++ahead.turn) {
         const int q = (int)least(t.q, k1 - k);
         for (i64 i = 0; i < t.tiles; ++i) {
@@ -249,7 +249,7 @@ void convolve_pixels(const PixelRun& run, i64 first, i64 last, const Epilogue& e
     const Tiling t = tiling(run.pixels, last - first);
     Ahead ahead{nullptr, run.x_block, 0, 0, (last - first + t.q - 1) / t.q, run.far_y};
     ahead.x_shift = Ahead::shift(run.pixels / t.tiles + 1, ahead.turns);
-    ahead.y_shift = Ahead::shift(t.q * BLOCK, (run.channels + BLOCK - 1) / BLOCK);
+    ahead.y_shift = Ahead::shift(t.q * TILE_LINES, (run.channels + BLOCK - 1) / BLOCK);
     for (i64 i = 0; i < t.tiles; ++i) {
         const i64 from = run.pixels * i / t.tiles, to = run.pixels * (i + 1) / t.tiles;
         ahead.x        = run.far_x ? run.x + to * BLOCK : nullptr;   // the next tile's
