@@ -148,7 +148,9 @@ __attribute__((always_inline)) inline void add_run(V (&acc)[P], const real* x, c
 }
 
 // From a vector of filters to the v-th after it, which is the `part`-th of its block, where blocks are `block` apart
-constexpr i64 to_vector(int part, int v, i64 block) { return (part + v) / BV * block + ((part + v) % BV - part) * LANES; }
+constexpr i64 to_vector(int part, int v, i64 block) {
+    return (part + v) / BV * block + ((part + v) % BV - part) * LANES;
+}
 
 // A run that sees one group, for several vectors of its filters. Sums go on in the order of add_run.
 template <int N, int P>
