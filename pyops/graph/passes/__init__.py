@@ -24,6 +24,7 @@ from . import (
     spelled_out,
     spelled_out_attention,
     spelled_out_slices,
+    spread_parts,
     trim_taps,
     turn_thin,
     turn_tokens,
@@ -32,8 +33,8 @@ from . import (
 FOLDED = (fold_batch_norm.run, fold_constants.run)   # each may lay open what the other takes
 ORDER = (spelled_out_slices.run, simplify.run, spelled_out.run, spelled_out_attention.run,
          fold_group_norm.run, turn_tokens.run, drop_dead.run, channels_first.run, drop_dead.run, fuse_pad.run,
-         *FOLDED, merge_branches.run, drop_dead.run, *FOLDED, simplify.run, fold_inputs.run, masks_by_distance.run,
-         bytes_products.run, drop_dead.run, bytes_maps.run,
+         *FOLDED, merge_branches.run, drop_dead.run, *FOLDED, simplify.run, fold_inputs.run, spread_parts.run,
+         drop_dead.run, masks_by_distance.run, bytes_products.run, drop_dead.run, bytes_maps.run,
          drop_dead.run, fuse_residual.run, fuse_quantise.run, fuse_activation.run, fuse_normalised_input.run,
          fuse_gate.run, drop_dead.run, fuse_inverted.run, fuse_mean.run, turn_thin.run)
 UNFUSED = (simplify.run, drop_dead.run)   # for kernels that apply nothing before they store
