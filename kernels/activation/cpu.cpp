@@ -54,6 +54,14 @@ void threshold_backward(In<real> g, In<real> x, double at, double, Out<real> dx)
     gate(g, x, dx, [=](V x) { return ~(x <= (real)at); });
 }
 
+// 0 within `at` of 0, `bias` less far from it
+void shrink(In<real> x, double at, double bias, Out<real> y) {
+    map(x, y, CHEAP, [=](V x) { return vabs(x) <= (real)at ? V{} : x - with_sign(splat((real)bias), x); });
+}
+void shrink_backward(In<real> g, In<real> x, double at, double, Out<real> dx) {
+    gate(g, x, dx, [=](V x) { return ~(vabs(x) <= (real)at); });
+}
+
 void leaky_relu(In<real> x, double slope, Out<real> y) {
     map(x, y, CHEAP, [=](V x) { return x > 0 ? x : x * (real)slope; });
 }

@@ -71,7 +71,7 @@ SHORT: dict[str, tuple[int, ...]] = {
                     "bitwise_not floor ceil round trunc sin cos tan asin acos atan sinh cosh asinh acosh atanh isnan "
                     "logical_not".split(), (0, 1)),
     **dict.fromkeys("add_flat leaky_relu".split(), (0, 2)),
-    **dict.fromkeys("clamp hardtanh threshold softplus isinf".split(), (0, 3)),
+    **dict.fromkeys("clamp hardtanh threshold shrink softplus isinf".split(), (0, 3)),
     "elu": (0, 4),
     "add": (2, 6),
     "expand": (1, 4),
