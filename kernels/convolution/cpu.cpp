@@ -101,6 +101,8 @@ static bool images_in_blocks(const Convolution& conv, const Extent& kernel, Dims
                       bool turned) {
     return by_winograd(conv, kernel, stride, padding, dilation, turned) ||
            by_stride_two(conv, kernel, stride, padding, dilation, turned) ||
+           (turned && !all_ones(stride) && is_modest(conv.xs, conv.ys, kernel, stride, dilation) &&
+            depthwise_transposed_in_blocks(conv, kernel, stride, padding, dilation)) ||
            (is_modest(conv.xs, conv.ys, kernel, stride, dilation) &&
             ((!turned && stem_in_blocks(conv, kernel, stride, padding, dilation)) ||
              ((!turned || all_ones(stride)) &&
@@ -114,7 +116,8 @@ static bool in_blocks(const Convolution& conv, const Extent& kernel, Dims stride
     const auto images = [turned](const Convolution& image, const Extent& filter, Dims s, Dims p, Dims d) {
         return images_in_blocks(image, filter, s, p, d, turned);
     };
-    return images_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
+    return lines_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
+           images_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
            by_depth_slices(conv, kernel, stride, padding, dilation, turned, images);
 }
 #else
