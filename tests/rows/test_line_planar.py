@@ -16,6 +16,7 @@ CASES = [
     ("no padding", (3, 64, 61), (96, 5), {}),
     ("pixels a dilation apart", (4, 64, 60), (64, 3), {"padding": 2, "dilation": 2}),
     ("along the depth", (2, 64, 9, 5, 7), (64, 3, 1, 1), {"padding": (1, 0, 0)}),
+    ("large filters, those of a row of the channels of seven", (1, 32, 17, 31), (48, 7, 7), {"padding": 3}),
     ("as much padding as a filter reaches", (4, 64, 30), (64, 7), {"padding": 6}),
 ]
 
