@@ -271,27 +271,32 @@ void convolve_pixels(const PixelRun& run, i64 first, i64 last, const Epilogue& e
     const i64 w_filter = (run.channels + BLOCK - 1) / BLOCK * BLOCK * BLOCK;
     const Reduction r{&tap, 1, run.channels, run.x_block, BLOCK * BLOCK, w_filter};
     const Tiling t = tiling(run.pixels, last - first);
-    Ahead ahead{nullptr, run.x_block, 0, 0, (last - first + t.q - 1) / t.q, run.far_y};
+    // Weights that outgrow the second-level cache are met a tile's after the other, by all pixels.
+    const bool by_filters = (last - first) * w_filter * (i64)sizeof(real) > FILTERS_BYTES;
+    Ahead ahead{nullptr, run.x_block, 0, 0, by_filters ? 1 : (last - first + t.q - 1) / t.q, run.far_y};
     ahead.x_shift = Ahead::shift(run.pixels / t.tiles + 1, ahead.turns);
     ahead.y_shift = Ahead::shift(t.q * TILE_LINES, (run.channels + BLOCK - 1) / BLOCK);
-    for (i64 i = 0; i < t.tiles; ++i) {
+    const auto tile = [&](i64 i, i64 k) {
         const i64 from = run.pixels * i / t.tiles, to = run.pixels * (i + 1) / t.tiles;
-        ahead.x        = run.far_x ? run.x + to * BLOCK : nullptr;   // the next tile's
-        ahead.lines    = to - from;
-        ahead.turn     = 0;
-        for (i64 k = first; k < last; k += t.q, ++ahead.turn) {
-            const int q = (int)least(t.q, last - k);
-            const Target target{run.y + (k - first) * run.y_block + from * BLOCK,
-                                run.residual ? run.residual + (k - first) * run.residual_block + from * BLOCK
-                                             : nullptr,
-                                BLOCK,
-                                run.y_block,
-                                run.residual_block,
-                                run.bias ? run.bias + k * BLOCK : nullptr};
-            tile_of<BLOCK>((int)(to - from), q, ahead)(run.x + from * BLOCK, run.weight + k * w_filter, r, target, e,
-                                                ahead);
-        }
-    }
+        const int q = (int)least(t.q, last - k);
+        ahead.x     = run.far_x && (!by_filters || k == first) ? run.x + to * BLOCK : nullptr;   // the next tile's
+        ahead.lines = to - from;
+        ahead.turn  = by_filters ? 0 : (k - first) / t.q;
+        const Target target{run.y + (k - first) * run.y_block + from * BLOCK,
+                            run.residual ? run.residual + (k - first) * run.residual_block + from * BLOCK : nullptr,
+                            BLOCK,
+                            run.y_block,
+                            run.residual_block,
+                            run.bias ? run.bias + k * BLOCK : nullptr};
+        tile_of<BLOCK>((int)(to - from), q, ahead)(run.x + from * BLOCK, run.weight + k * w_filter, r, target, e,
+                                                   ahead);
+    };
+    if (by_filters)
+        for (i64 k = first; k < last; k += t.q)
+            for (i64 i = 0; i < t.tiles; ++i) tile(i, k);
+    else
+        for (i64 i = 0; i < t.tiles; ++i)
+            for (i64 k = first; k < last; k += t.q) tile(i, k);
 }
 
 // weight: (filter blocks, channel blocks of a group, R, S, 16 channels, 16 filters); groups are whole
