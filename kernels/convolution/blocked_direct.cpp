@@ -79,7 +79,7 @@ void convolve_row(const Layer& l, const Phase& p, const Span& span, const Reduct
                 const i64 begin = following.lines * i / t.tiles;
                 ahead.x         = following.x + begin * STEP;
                 ahead.lines     = following.lines * (i + 1) / t.tiles - begin;
-            } else if (STEP == BLOCK && LANES == BLOCK) {
+            } else if (STEP == BLOCK) {
                 next.fetch(ahead, l, r, k, t.q, i);
             }
             tile_of<STEP>((int)(to - from), q, ahead)(input + from * STEP, l.weight + k * l.w_filter, r, target,
