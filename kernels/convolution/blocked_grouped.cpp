@@ -147,6 +147,47 @@ __attribute__((always_inline)) inline void add_run(V (&acc)[P], const real* x, c
     }
 }
 
+// Two vectors of two units, as far apart in x and w as `units` says: sums of few pixels wait for themselves
+struct Apart { i64 x, w; };
+template <int S, int P, class At, class Next>
+__attribute__((always_inline)) inline void add_steps_of_two(V (&acc)[2][P], const real* w, i64 w_unit, i64 apart,
+                                                            i64 steps, const At& at, const Next& next) {
+    for (i64 c = 0; c < steps; ++c, w += BLOCK, next())
+        #pragma GCC unroll 2
+        for (int u = 0; u < 2; ++u) {
+            V weight[S];
+            #pragma GCC unroll 4
+            for (int s = 0; s < S; ++s) weight[s] = load(w + u * w_unit + s * apart);
+            #pragma GCC unroll 32
+            for (int j = 0; j < P + S - 1; ++j) {
+                const V v = rounded(at(u, j * BLOCK));
+                #pragma GCC unroll 4
+                for (int s = 0; s < S; ++s)
+                    if (j - s >= 0 && j - s < P) acc[u][j - s] += weight[s] * v;
+            }
+        }
+}
+
+template <int S, int P>
+__attribute__((always_inline)) inline void add_run_of_two(V (&acc)[2][P], const real* x, const real* w, i64 apart,
+                                                          const Run& run, const Apart& units) {
+    const i64 steps = run.end - run.begin;
+    const real *a = x + run.source[0], *b = x + run.source[1];
+    M lanes = run.lanes;
+    const auto next = [&] { lanes += 1; };
+    if (run.single)
+        add_steps_of_two<S>(acc, w, units.w, apart, steps, [&](int u, int p) { return splat(a[u * units.x + p]); },
+                            [&] { ++a; });
+    else if (run.count == 1)
+        add_steps_of_two<S>(acc, w, units.w, apart, steps, [&](int u, int p) {
+            return __builtin_shuffle(load(a + u * units.x + p), lanes);
+        }, next);
+    else
+        add_steps_of_two<S>(acc, w, units.w, apart, steps, [&](int u, int p) {
+            return __builtin_shuffle(load(a + u * units.x + p), load(b + u * units.x + p), lanes);
+        }, next);
+}
+
 // From a vector of filters to the v-th after it, which is the `part`-th of its block, where blocks are `block` apart
 constexpr i64 to_vector(int part, int v, i64 block) {
     return (part + v) / BV * block + ((part + v) % BV - part) * LANES;
@@ -211,6 +252,33 @@ void grouped_tile(const real* x, const real* w, i64 w_filter, int part, const Ru
     }
 }
 
+// A vector of filters of each of two units: sums in the order of grouped_tile
+template <int P>
+void grouped_tile_of_two(const real* x, const real* w, const Apart& units, const Run* runs, i64 count,
+                         const TapRun* taps, i64 tap_count, const Target (&t)[2], const Epilogue& e) {
+    V acc[2][P];
+    #pragma GCC unroll 2
+    for (int u = 0; u < 2; ++u)
+        #pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) acc[u][p] = t[u].bias ? load(t[u].bias) : V{};
+    for (i64 k = 0; k < tap_count; ++k)
+        for (i64 r = 0; r < count; ++r) {
+            const real *xs = x + taps[k].input, *ws = w + taps[k].weight + runs[r].begin * BLOCK;
+            switch (taps[k].count) {
+                case 1: add_run_of_two<1>(acc, xs, ws, taps[k].apart, runs[r], units); break;
+                case 2: add_run_of_two<2>(acc, xs, ws, taps[k].apart, runs[r], units); break;
+                default: add_run_of_two<MOST_TOGETHER>(acc, xs, ws, taps[k].apart, runs[r], units);
+            }
+        }
+    #pragma GCC unroll 2
+    for (int u = 0; u < 2; ++u)
+        #pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) {
+            const V added = t[u].residual ? load(t[u].residual + p * BLOCK) : V{};
+            store(t[u].y + p * BLOCK, e.clamp(t[u].residual ? acc[u][p] + added : acc[u][p]));
+        }
+}
+
 // The taps of a row of outputs, those that read neighbours together; `taps` may be put in another order.
 // Returns how many runs.
 i64 tap_runs(TileTap* taps, i64 count, TapRun* runs) {
@@ -241,6 +309,15 @@ template <int N = MOST_VECTORS> GroupedTile grouped_tile_of(int vectors, i64 pix
     return grouped_tile_of<N>(pixels, std::make_integer_sequence<int, grouped_pixels(N)>{});
 }
 
+// Rows of so few pixels are made of two units at a time
+constexpr int FEW_PIXELS = 7;
+using TileOfTwo = void (*)(const real*, const real*, const Apart&, const Run*, i64, const TapRun*, i64,
+                           const Target (&)[2], const Epilogue&);
+template <int... P> TileOfTwo tile_of_two(i64 pixels, std::integer_sequence<int, P...>) {
+    static constexpr TileOfTwo table[] = {grouped_tile_of_two<P + 1>...};
+    return table[pixels - 1];
+}
+
 struct Grouped {
     Layer    layer;      // group_blocks and group_filters: of a unit
     Phase    phase;
@@ -251,6 +328,27 @@ struct Grouped {
     // Blocks of filters and of channels of a unit, of which the last one may have fewer
     i64 end(i64 unit) const { return least((unit + 1) * layer.group_filters, layer.y.blocks); }
     i64 x_blocks(i64 unit) const { return least(layer.group_blocks, layer.x.blocks - unit * layer.group_blocks); }
+
+    // Whether vectors of two neighbouring units go together
+    bool in_pairs() const {
+        if (LANES < BLOCK || phase.w > FEW_PIXELS) return false;
+        for (i64 v = 0; v < layer.group_filters; ++v)
+            if (!few_sources(v)) return false;
+        return true;
+    }
+    bool is_whole(i64 unit) const { return (unit + 1) * layer.group_filters * BLOCK <= filters; }
+
+private:
+    bool few_sources(i64 v) const {
+        const i64 made = layer.group_filters * BLOCK;
+        Grouping blocks = grouping;
+        blocks.x_block  = BLOCK;   // any place for each
+        Scratch<Run> runs(blocks.runs_of(v * LANES, made, nullptr));
+        const i64 n = blocks.runs_of(v * LANES, made, runs);
+        for (i64 r = 0; r < n; ++r)
+            if (runs[r].count > 2) return false;
+        return true;
+    }
 };
 
 // The runs of all vectors of a unit, one after the other
@@ -287,10 +385,10 @@ private:
     }
 };
 
-// Output rows [begin, end) of a unit
-void grouped_rows(const Grouped& g, i64 sample, i64 unit, i64 begin, i64 end) {
+// Output rows [begin, end) of a unit, or of two
+void grouped_rows(const Grouped& g, i64 sample, i64 unit, bool pair, i64 begin, i64 end) {
     Layer l = g.layer;
-    l.group_blocks = g.x_blocks(unit);
+    l.group_blocks = g.x_blocks(unit) + (pair ? g.x_blocks(unit + 1) : 0);
     const Phase& p = g.phase;
     const Source<BLOCK> source(l, p, begin, end, false);
     const Strip<BLOCK>& strip = source.strip;
@@ -318,7 +416,19 @@ void grouped_rows(const Grouped& g, i64 sample, i64 unit, i64 begin, i64 end) {
         whole = all;
         const real* input = base + (oy * p.stride_h - origin) * x_row;
         const i64 row = oy * l.y.w * BLOCK;
-        for (i64 v = 0; v < runs.vectors;) {
+        for (i64 v = 0; pair && v < runs.vectors; ++v) {
+            const i64 k = k0 + v, next = k + l.group_filters;
+            const auto target = [&](i64 block) {
+                return Target{l.y.at(sample, block) + row, l.residual ? l.residual.at(sample, block) + row : nullptr,
+                              BLOCK, l.y.plane(), l.residual.plane(), l.bias ? l.bias + block * BLOCK : nullptr};
+            };
+            const Target targets[2] = {target(k), target(next)};
+            tile_of_two(p.w, std::make_integer_sequence<int, FEW_PIXELS>{})(
+                input, l.weight + k * l.w_filter,
+                {g.layer.group_blocks * x_block, l.group_filters * l.w_filter}, runs.runs + runs.first[v],
+                runs.first[v + 1] - runs.first[v], together, n, targets, l.epilogue);
+        }
+        for (i64 v = pair ? runs.vectors : 0; v < runs.vectors;) {
             const int vectors = runs.together(v), part = (int)(v % BV);
             const i64 k = k0 + v / BV, tiles = (p.w + grouped_pixels(vectors) - 1) / grouped_pixels(vectors);
             for (i64 i = 0; i < tiles; ++i) {
@@ -333,7 +443,8 @@ void grouped_rows(const Grouped& g, i64 sample, i64 unit, i64 begin, i64 end) {
             }
             v += vectors;
         }
-        for (i64 k = k0; k < k1; ++k) l.epilogue.finish(l.y.at(sample, k) + row, p.w * BLOCK);
+        for (i64 k = k0; k < (pair ? k1 + l.group_filters : k1); ++k)
+            l.epilogue.finish(l.y.at(sample, k) + row, p.w * BLOCK);
     }
 }
 }  // namespace
@@ -356,11 +467,15 @@ void grouped_conv(InMap<real> x, i64 channels, In<real> weight, In<real> bias, I
     // chunks of rows whose input stays in the nearest cache, as few filters share it
     const i64 row = g.layer.x.w * g.layer.group_blocks * BLOCK * p.stride_h,
               rows = least(p.h, 1 + (STRIP_VALUES / 8) / (row + 1)), chunks = (p.h + rows - 1) / rows;
-    const i64 work = p.w * rows * R * S * each * g.layer.group_filters * BLOCK;
-    parallel_for(y.n * units * chunks, 1 + 400000 / (work + 1), [&](i64 begin, i64 end) {
+    const i64 at_once = g.in_pairs() ? 2 : 1, parts = (units + at_once - 1) / at_once;
+    const i64 work = p.w * rows * R * S * each * g.layer.group_filters * BLOCK * at_once;
+    parallel_for(y.n * parts * chunks, 1 + 400000 / (work + 1), [&](i64 begin, i64 end) {
         for (i64 i = begin; i < end; ++i) {
-            const i64 chunk = i % chunks, unit = i / chunks % units, sample = i / chunks / units;
-            grouped_rows(g, sample, unit, p.h * chunk / chunks, p.h * (chunk + 1) / chunks);
+            const i64 chunk = i % chunks, unit = i / chunks % parts * at_once, sample = i / chunks / parts;
+            const i64 from = p.h * chunk / chunks, to = p.h * (chunk + 1) / chunks;
+            const bool pair = at_once == 2 && unit + 1 < units && g.is_whole(unit + 1);
+            grouped_rows(g, sample, unit, pair, from, to);
+            if (at_once == 2 && !pair && unit + 1 < units) grouped_rows(g, sample, unit + 1, false, from, to);
         }
     });
 }
