@@ -154,6 +154,16 @@ void add_row(const real* dy, const real* x, i64 outputs, i64 step, i64 apart, i6
         }
     }
 }
+constexpr i64 SHORT_ROW = 16;   // pixels: what begins and ends a row would take as long as the rest
+
+i64 most(i64 a, i64 b) { return a < b ? b : a; }
+
+using AddRow = decltype(&add_row<1>);
+AddRow add_row_of(i64 taps) {
+    static constexpr AddRow table[] = {add_row<0>, add_row<1>, add_row<2>, add_row<3>,
+                                       add_row<4>, add_row<5>, add_row<6>, add_row<7>};
+    return table[taps < 8 ? taps : 0];
+}
 }  // namespace
 
 bool depthwise_gradient_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
@@ -162,14 +172,20 @@ bool depthwise_gradient_in_blocks(const Convolution& conv, const Extent& kernel,
     if (!is_depthwise(conv, kernel, padding) || !gains(conv.ys, kernel.h * kernel.w, MOST_LANES_OF_GRADIENT) ||
         !all_finite(conv.y, conv.ys.n * conv.ys.c * conv.ys.spatial())) return false;
     const Extent &xs = conv.xs, &ys = conv.ys;
-    const i64 taps = kernel.h * kernel.w, blocks = blocks_of(conv.groups), pad = padding[2],
-              reach = (ys.w - 1) * stride[2] + (kernel.w - 1) * dilation[2] + 1,
-              row = (xs.w + pad > reach ? xs.w + pad : reach) * BLOCK,   // of x with zeros beside it
-              x_plane = xs.spatial() * BLOCK, y_plane = ys.spatial() * BLOCK;
-    const auto add = kernel.w == 3 ? add_row<3> : kernel.w == 5 ? add_row<5> : kernel.w == 7 ? add_row<7> : add_row<0>;
+    const i64 taps = kernel.h * kernel.w, blocks = blocks_of(conv.groups), step = stride[2], apart = dilation[2],
+              pad = padding[2], x_plane = xs.spatial() * BLOCK, y_plane = ys.spatial() * BLOCK;
+    // outputs of a row that see it with all taps: short rows are laid between zeros, so that all do
+    const bool lay = xs.w <= SHORT_ROW;
+    const i64 room = xs.w - 1 + pad - (kernel.w - 1) * apart,
+              inside = lay ? 0 : clamp(ceil_div(pad, step), 0, ys.w),
+              end_inside = lay ? ys.w : clamp(room < 0 ? 0 : room / step + 1, inside, ys.w),
+              reach = (ys.w - 1) * step + (kernel.w - 1) * apart + 1,
+              pitch = (lay ? most(xs.w + pad, reach) : xs.w) * BLOCK;
+    const auto add = add_row_of(kernel.w);
     parallel_for(blocks, 1 + 30000 / (xs.n * ys.spatial() * (taps + 8) + 1), [&](i64 begin, i64 end) {
-        Scratch<real> x(x_plane), y(y_plane), wide(xs.h * row), sums(taps * BLOCK), total(taps * BLOCK);
-        std::memset(wide, 0, xs.h * row * sizeof(real));
+        Scratch<real> x(x_plane), y(y_plane), sums(taps * BLOCK), total(taps * BLOCK), wide(lay ? xs.h * pitch : 0);
+        if (lay) std::memset(wide, 0, xs.h * pitch * sizeof(real));
+        const real* const rows = lay ? wide + pad * BLOCK : x;
         for (i64 block = begin; block < end; ++block) {
             const i64 c = block * BLOCK, count = clamp(xs.c - c, 0, BLOCK), in_shape[] = {1, count, xs.h, xs.w},
                       out_shape[] = {1, count, ys.h, ys.w};
@@ -177,15 +193,27 @@ bool depthwise_gradient_in_blocks(const Convolution& conv, const Extent& kernel,
             for (i64 n = 0; n < xs.n; ++n) {
                 to_blocked({conv.x + (n * xs.c + c) * xs.spatial(), in_shape, 4}, {x, 1, 1, xs.h, xs.w, x_plane});
                 to_blocked({conv.y + (n * xs.c + c) * ys.spatial(), out_shape, 4}, {y, 1, 1, ys.h, ys.w, y_plane});
-                for (i64 h = 0; h < xs.h; ++h)
-                    std::memcpy(wide + h * row + pad * BLOCK, x + h * xs.w * BLOCK, xs.w * BLOCK * sizeof(real));
+                for (i64 h = 0; lay && h < xs.h; ++h)
+                    std::memcpy(wide + h * pitch + pad * BLOCK, x + h * xs.w * BLOCK, xs.w * BLOCK * sizeof(real));
                 std::memset(sums, 0, taps * BLOCK * sizeof(real));
                 for (i64 o = 0; o < ys.h; ++o)
                     for (i64 r = 0; r < kernel.h; ++r) {
                         const i64 h = o * stride[1] + r * dilation[1] - padding[1];
                         if (h < 0 || h >= xs.h) continue;
-                        add(y + o * ys.w * BLOCK, wide + h * row, ys.w, stride[2] * BLOCK, dilation[2] * BLOCK,
-                            kernel.w, sums + r * kernel.w * BLOCK);
+                        const real *const dy = y + o * ys.w * BLOCK, *const row = rows + h * pitch;
+                        real* const row_sums = sums + r * kernel.w * BLOCK;
+                        if (inside < end_inside)
+                            add(dy + inside * BLOCK, row + (inside * step - pad) * BLOCK, end_inside - inside,
+                                step * BLOCK, apart * BLOCK, kernel.w, row_sums);
+                        for (i64 w = 0; w < ys.w; ++w) {
+                            if (w == inside) w = end_inside;
+                            if (w == ys.w) break;
+                            const i64 left = w * step - pad, s = left < 0 ? ceil_div(-left, apart) : 0,
+                                      seen = clamp(ceil_div(xs.w - left, apart), s, kernel.w) - s;
+                            if (seen > 0)
+                                add_row_of(seen)(dy + w * BLOCK, row + (left + s * apart) * BLOCK, 1, 0,
+                                                 apart * BLOCK, seen, row_sums + s * BLOCK);
+                        }
                     }
                 for (i64 i = 0; i < taps * BLOCK; i += LANES) store(total + i, load(total + i) + load(sums + i));
             }
