@@ -8,8 +8,7 @@ from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.types import Arrays
 from .activation import SHRINK
-from .comparison import le
-from .elementwise import abs as absolute, sub, tanh, where
+from .elementwise import sub, tanh
 from .shape import _axis
 
 reference = LateFunctions("pyops.kernels.activation.reference")
@@ -51,8 +50,6 @@ GLU = Op("glu", "r", glu_forward, reference.glu,
 
 def hardshrink(input: Arrays, lambd: float = 0.5) -> Arrays:
     """x where not |x| <= lambd, else 0: NaN stays."""
-    if not lambd >= 0:
-        return input if lambd < 0 else where(le(absolute(input), lambd), 0.0, input)
     return SHRINK(input, at=float(lambd), bias=0.0)
 
 
