@@ -26,6 +26,8 @@ constexpr i64 PRIVATE_BYTES = 800 << 10;   // V and M of a batch that a thread h
 constexpr i64 FEW_FILTERS = 4 << 20;
 constexpr i64 PRIVATE_MORE = 2 << 20;     // batches are larger
 constexpr i64 SHARED_BYTES = 16 << 20;    // V of a batch that all threads work on
+constexpr i64 MET_TILES = 6 * GROUP;      // and the tiles that meet them together
+constexpr i64 MET_BYTES = 320 << 10;      // filters that are transformed before they are multiplied
 
 struct Job {
     InMap<real> x, residual;
@@ -70,23 +72,30 @@ void mark_uneven(const Job& job, const Batch& batch, i64 first, i64 last, std::u
     }
 }
 
-// M of a block of filters that are yet to be transformed: a row of points at a time stays in L2 until it
-// is multiplied.
+// M of up to UNIT blocks of filters that are yet to be transformed: so many channels at a time that their
+// filters stay in L2 until they are multiplied, while the next ones are fetched. Sums go on in m.
 template <int TILE, int TAPS>
-void make_m_and_filters(const Job& job, const Piece& piece, i64 block, const real* v, real* m) {
-    constexpr i64 SIDE = TILE + TAPS - 1;
-    const Batch& batch = piece.batch;
-    const i64 u_point = job.channels * BLOCK, m_point = piece.m_point();
-    const i64 split = piece.split();
-    Scratch<real> taps(TAPS * TAPS * u_point), row(SIDE * u_point);
-    winograd_filter_taps(job.filters, block, taps);
-    for (i64 i = 0; i < SIDE; ++i) {
-        winograd_filter_row(job.filters, taps, TILE, i, row);
-        for (i64 j = 0; j < SIDE; ++j, v += batch.v_point(job.in_blocks), m += m_point) {
-            const Filters f{row + j * u_point, 0, m, 0, (const char*)(row + (j + 1 < SIDE ? j + 1 : j) * u_point),
-                            BLOCK * (i64)sizeof(real) / (piece.last - piece.first)};
-            multiply(piece, job.channels, piece.first, split, batch.size + 1, 1, v, f);
-            multiply(piece, job.channels, split, piece.last, batch.size, 1, v, f);
+void make_m_and_filters(const Job& job, const Piece& piece, i64 block, i64 blocks, const real* v, real* m) {
+    constexpr i64 POINTS = Winograd<TILE, TAPS>::POINTS, COUNT = TAPS * TAPS;
+    constexpr i64 MOST = MET_BYTES / (POINTS * UNIT * BLOCK * BLOCK * (i64)sizeof(real)) * BLOCK;
+    const i64 steps = ceil_div(job.channels, MOST), step = ceil_div(job.in_blocks, steps) * BLOCK,
+              u_point = odd_lines(step), u_block = POINTS * u_point, m_point = piece.m_point(),
+              v_point = piece.batch.v_point(job.in_blocks);
+    const SquareFilters& w = job.filters;
+    Scratch<real> u(blocks * u_block), taps(w.packed ? 0 : step * COUNT * BLOCK);
+    for (i64 c = 0; c < job.channels; c += step) {
+        const i64 count = at_most(step, job.channels - c), next = c + count < job.channels ? c + count : 0;
+        for (i64 b = 0; b < blocks; ++b)
+            winograd_filter_points(w, TILE, block + b, c, count, taps, u + b * u_block, u_point);
+        // filters to come, a share at each point
+        const bool any = w.packed && (next || block + 2 * blocks <= job.y.blocks);
+        const i64 lines = COUNT * BLOCK * (i64)sizeof(real), groups = piece.last - piece.first;
+        const char* ahead = (const char*)(any ? w.at(next ? block : block + blocks, next) : u);
+        for (i64 point = 0; point < POINTS; ++point) {
+            const Filters f{u + point * u_point, u_block, m + point * m_point, POINTS * m_point,
+                            any ? ahead + point * (count * lines / POINTS) : ahead,
+                            any ? w.channels * COUNT * BLOCK : 0, any ? lines / POINTS / groups : 0, c > 0};
+            multiply(piece, {job.channels, c, count}, blocks, v + point * v_point, f);
         }
     }
 }
@@ -211,16 +220,11 @@ __attribute__((noinline)) void make_directly(const Job& job, const Piece& piece,
     }
 }
 
-// Up to UNIT blocks of filters from `block` on, at the tiles of a piece.
+// From M to y, of `blocks` blocks of filters.
 template <int TILE, int TAPS>
-void make_outputs(const Job& job, const Piece& piece, i64 block, const real* v, real* m,
-                  const std::uint8_t* uneven) {
+void finish(const Job& job, const Piece& piece, i64 block, i64 blocks, real* m, const std::uint8_t* uneven) {
     constexpr i64 POINTS = Winograd<TILE, TAPS>::POINTS;
-    const i64 blocks = at_most(UNIT, job.y.blocks - block), m_point = piece.m_point();
-    if (job.u) make_m(piece, {job.u, job.channels, POINTS}, block, blocks, v, m);
-    else
-        for (i64 b = 0; b < blocks; ++b)
-            make_m_and_filters<TILE, TAPS>(job, piece, block + b, v, m + b * POINTS * m_point);
+    const i64 m_point = piece.m_point();
     for (i64 b = 0; b < blocks; ++b) {
         i64 left = 0;
         for (i64 i = 0; i < piece.count(); ++i)
@@ -230,6 +234,32 @@ void make_outputs(const Job& job, const Piece& piece, i64 block, const real* v, 
                                    m + b * POINTS * m_point + i * BLOCK, m_point);
         if (left) make_directly<TILE, TAPS>(job, piece, block + b, uneven);
     }
+}
+
+// Up to UNIT blocks of filters from `block` on, at the tiles of a piece.
+template <int TILE, int TAPS>
+void make_outputs(const Job& job, const Piece& piece, i64 block, const real* v, real* m,
+                  const std::uint8_t* uneven) {
+    constexpr i64 POINTS = Winograd<TILE, TAPS>::POINTS;
+    const i64 blocks = at_most(UNIT, job.y.blocks - block);
+    if (job.u) make_m(piece, {job.u, job.channels, POINTS}, block, blocks, v, m);
+    else if (piece.count() <= MET_TILES) make_m_and_filters<TILE, TAPS>(job, piece, block, blocks, v, m);
+    else {   // M of so many would not stay in L2 from one lot of channels to the next
+        const i64 u_block = POINTS * job.channels * BLOCK, lots = ceil_div(piece.count(), MET_TILES),
+                  groups = piece.last - piece.first;
+        Scratch<real> u(blocks * u_block), taps(job.filters.packed ? 0 : job.channels * TAPS * TAPS * BLOCK);
+        for (i64 b = 0; b < blocks; ++b)
+            winograd_filter_points(job.filters, TILE, block + b, 0, job.channels, taps, u + b * u_block,
+                                   job.channels * BLOCK);
+        for (i64 lot = 0; lot < lots; ++lot) {
+            const Piece part{piece.batch, piece.first + groups * lot / lots, piece.first + groups * (lot + 1) / lots};
+            if (part.first == part.last) continue;
+            make_m(part, {u, job.channels, POINTS}, 0, blocks, v, m);
+            finish<TILE, TAPS>(job, part, block, blocks, m, uneven);
+        }
+        return;
+    }
+    finish<TILE, TAPS>(job, piece, block, blocks, m, uneven);
 }
 
 // How the tiles are cut into batches.
@@ -341,8 +371,6 @@ void winograd_layer(InMap<real> x, const SquareFilters& filters, const real* u, 
 
 void winograd_conv(InMap<real> x, In<real> weight, In<real> u, i64 tile, In<real> bias, InMap<real> residual,
                    Dims padding, i64 pool, Act act, OutMap<real> y) {
-    const i64 channels = weight.dim(1), side = weight.dim(2), taps = side * side;
-    winograd_layer(x, {weight.data, weight.dim(0), channels, taps * channels, taps, false, side}, u.data, tile,
-                   bias.data, residual, padding, pool, act, y);
+    winograd_layer(x, square_filters(weight), u.data, tile, bias.data, residual, padding, pool, act, y);
 }
 END_KERNELS

@@ -59,8 +59,6 @@ void winograd_dilated_layer(InMap<real> x, const SquareFilters& filters, const r
 
 void winograd_dilated(InMap<real> x, In<real> weight, In<real> u, i64 tile, In<real> bias,
                       InMap<real> residual, Dims padding, Dims dilation, Act act, OutMap<real> y) {
-    const i64 channels = weight.dim(1);
-    winograd_dilated_layer(x, {weight.data, weight.dim(0), channels, 9 * channels, 9, false}, u.data, tile,
-                           bias.data, residual, padding, dilation, act, y);
+    winograd_dilated_layer(x, square_filters(weight), u.data, tile, bias.data, residual, padding, dilation, act, y);
 }
 END_KERNELS

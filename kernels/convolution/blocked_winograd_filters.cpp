@@ -46,8 +46,9 @@ inline __attribute__((always_inline)) void transform_taps(const V (&f)[TAPS], V 
     }
 }
 
-// One channel of 16 filters: taps [tap][16] to points, each CHANNELS * BLOCK values from the last.
-template <int TILE, int TAPS> void transform(const real* taps, bool turned, real* points) {
+// One channel of 16 filters: taps [tap][16] to points, each `point` values from the last.
+template <int TILE, int TAPS>
+inline __attribute__((always_inline)) void transform(const real* taps, bool turned, real* points, i64 point) {
     constexpr int SIDE = TILE + TAPS - 1, COUNT = TAPS * TAPS;
     for (int part = 0; part < BLOCK; part += LANES) {
         V columns[SIDE][TAPS];   // of G w
@@ -68,19 +69,33 @@ template <int TILE, int TAPS> void transform(const real* taps, bool turned, real
             V t[SIDE];
             transform_taps<TILE, TAPS>(columns[i], t);
             #pragma GCC unroll 8
-            for (int j = 0; j < SIDE; ++j) store(points + (i * SIDE + j) * CHANNELS * BLOCK + part, t[j]);
+            for (int j = 0; j < SIDE; ++j) store(points + (i * SIDE + j) * point + part, t[j]);
         }
     }
+}
+
+// Channels [c, c + count) of a block of filters; `taps` is written where they are not packed.
+template <int TILE, int TAPS>
+void transform_channels(const SquareFilters& w, i64 block, i64 c, i64 count, real* taps, real* u, i64 point) {
+    const real* from = taps;
+    if (w.packed) from = w.at(block, c);
+    else {
+        const i64 k = block * BLOCK;
+        gather(w, k, (int)(w.filters - k < BLOCK ? w.filters - k : BLOCK), c, count, taps);
+    }
+    if (w.turned)
+        for (i64 i = 0; i < count; ++i)
+            transform<TILE, TAPS>(from + i * TAPS * TAPS * BLOCK, true, u + i * BLOCK, point);
+    else
+        for (i64 i = 0; i < count; ++i)
+            transform<TILE, TAPS>(from + i * TAPS * TAPS * BLOCK, false, u + i * BLOCK, point);
 }
 
 // Of one block of filters, channels [c, c + count), count <= CHANNELS; u: the block's.
 template <int TILE, int TAPS> void transform_piece(const SquareFilters& w, i64 block, i64 c, i64 count, real* u) {
     constexpr i64 POINTS = (TILE + TAPS - 1) * (TILE + TAPS - 1);
     alignas(64) real taps[CHANNELS * TAPS * TAPS * BLOCK], points[POINTS * CHANNELS * BLOCK];
-    const i64 k = block * BLOCK;
-    gather(w, k, (int)(w.filters - k < BLOCK ? w.filters - k : BLOCK), c, count, taps);
-    for (i64 i = 0; i < count; ++i)
-        transform<TILE, TAPS>(taps + i * TAPS * TAPS * BLOCK, w.turned, points + i * BLOCK);
+    transform_channels<TILE, TAPS>(w, block, c, count, taps, points, CHANNELS * BLOCK);
     for (i64 p = 0; p < POINTS; ++p)
         std::memcpy(u + (p * w.channels + c) * BLOCK, points + p * CHANNELS * BLOCK, count * BLOCK * sizeof(real));
 }
@@ -95,34 +110,6 @@ template <int TILE, int TAPS> void transform_filters(const SquareFilters& w, rea
                                         u + block * POINTS * w.channels * BLOCK);
         }
     });
-}
-
-// A row of points of a block of filters: `row` of G w, times G^T. The same chains as in transform().
-template <int TILE, int TAPS> void transform_row(const SquareFilters& w, const real* taps, i64 row, real* u) {
-    constexpr int SIDE = TILE + TAPS - 1, COUNT = TAPS * TAPS;
-    const i64 channels = w.channels, first = w.turned ? (COUNT - 1) * BLOCK : 0, step = w.turned ? -BLOCK : BLOCK;
-    constexpr Winograd<TILE, TAPS> winograd;
-    double exact[TAPS];
-    winograd.filter_row((int)row, exact);
-    V g[TAPS];
-    for (int r = 0; r < TAPS; ++r) g[r] = splat((real)exact[r]);
-    for (i64 c = 0; c < channels; ++c, taps += COUNT * BLOCK, u += BLOCK)
-        for (int part = 0; part < BLOCK; part += LANES) {
-            V column[TAPS], t[SIDE];
-            #pragma GCC unroll 5
-            for (int s = 0; s < TAPS; ++s) {
-                const real* f = taps + first + s * step + part;
-                V even = rounded(g[0] * load(f));
-                if constexpr (TAPS > 2) even += g[2] * load(f + 2 * TAPS * step);
-                if constexpr (TAPS == 5) {
-                    even += g[4] * load(f + 4 * TAPS * step);
-                    column[s] = even + (rounded(g[1] * load(f + TAPS * step)) + g[3] * load(f + 3 * TAPS * step));
-                } else column[s] = even + g[1] * load(f + TAPS * step);
-            }
-            transform_taps<TILE, TAPS>(column, t);
-            #pragma GCC unroll 8
-            for (int j = 0; j < SIDE; ++j) store(u + j * channels * BLOCK + part, t[j]);
-        }
 }
 
 // Of `n` values: the sum of their squares, and the largest square.
@@ -188,22 +175,16 @@ void winograd_filters(const SquareFilters& w, i64 tile, real* u) {
     else transform_filters<6, 3>(w, u);
 }
 
-void winograd_filter_taps(const SquareFilters& w, i64 block, real* taps) {
-    const i64 k = block * BLOCK;
-    gather(w, k, (int)(w.filters - k < BLOCK ? w.filters - k : BLOCK), 0, w.channels, taps);
-}
-
-void winograd_filter_row(const SquareFilters& w, const real* taps, i64 tile, i64 row, real* u) {
-    if (w.side == 2) transform_row<4, 2>(w, taps, row, u);
-    else if (w.side == 5) transform_row<2, 5>(w, taps, row, u);
-    else if (tile == 2) transform_row<2, 3>(w, taps, row, u);
-    else if (tile == 4) transform_row<4, 3>(w, taps, row, u);
-    else transform_row<6, 3>(w, taps, row, u);
+void winograd_filter_points(const SquareFilters& w, i64 tile, i64 block, i64 c, i64 count, real* taps, real* u,
+                            i64 point) {
+    if (w.side == 2) transform_channels<4, 2>(w, block, c, count, taps, u, point);
+    else if (w.side == 5) transform_channels<2, 5>(w, block, c, count, taps, u, point);
+    else if (tile == 2) transform_channels<2, 3>(w, block, c, count, taps, u, point);
+    else if (tile == 4) transform_channels<4, 3>(w, block, c, count, taps, u, point);
+    else transform_channels<6, 3>(w, block, c, count, taps, u, point);
 }
 
 void winograd_weights(In<real> weight, i64 tile, Out<real> u) {
-    const i64 filters = weight.dim(0), channels = weight.dim(1);
-    const i64 side = weight.dim(2), taps = side * side;
-    winograd_filters({weight.data, filters, channels, taps * channels, taps, false, side}, tile, u.data);
+    winograd_filters(square_filters(weight), tile, u.data);
 }
 END_KERNELS

@@ -127,7 +127,7 @@ bool winograd_stride_two_transposed(const StrideTwo& conv) {
     return true;
 }
 
-// ---- in programs: maps lie in blocks, and filters are transformed beforehand
+// ---- in programs: maps lie in blocks, and filters are transformed beforehand (u) or packed
 
 void winograd_stride_two(InMap<real> x, In<real> weight, In<real> u, In<real> bias, Dims padding, Act act,
                          OutMap<real> y) {
@@ -135,7 +135,7 @@ void winograd_stride_two(InMap<real> x, In<real> weight, In<real> u, In<real> bi
               sample   = blocks * plane;
     const i64 together = clamp(MAPS_BYTES / (sample * (i64)sizeof(real)), 1, x.n ? x.n : 1);
     Scratch<real> parts(together * sample);
-    const SquareFilters filters = two_by_two(weight.data, weight.dim(0), weight.dim(1));
+    const SquareFilters filters = square_filters(weight);
     for (i64 n = 0; n < x.n; n += together) {
         const i64 count = clamp(x.n - n, 0, together);
         parallel_for(count * blocks, 1 + 65536 / plane, [&](i64 begin, i64 end) {
@@ -152,8 +152,10 @@ void winograd_stride_two(InMap<real> x, In<real> weight, In<real> u, In<real> bi
 
 void winograd_transposed(InMap<real> x, In<real> weight, In<real> u, In<real> bias, Dims padding, Act act,
                          OutMap<real> y) {
-    const i64 K = weight.dim(1), C = weight.dim(2), rows = (y.h + 1) / 2, columns = (y.w + 1) / 2,
-              sample = y.blocks * rows * columns * BLOCK, u_part = u.size() / 4;
+    const i64 rows = (y.h + 1) / 2, columns = (y.w + 1) / 2, sample = y.blocks * rows * columns * BLOCK,
+              part_size = weight.size() / 4, u_part = u.data ? u.size() / 4 : 0;
+    SquareFilters filters = two_by_two(weight.data, weight.dim(1), weight.dim(2));
+    filters.packed = weight.ndim == 6;
     const i64 together = clamp(MAPS_BYTES / (sample * (i64)sizeof(real)), 1, x.n ? x.n : 1);
     Scratch<real> made(together * sample);
     for (i64 n = 0; n < x.n; n += together)
@@ -161,10 +163,10 @@ void winograd_transposed(InMap<real> x, In<real> weight, In<real> u, In<real> bi
             const Parity h = parity_from(part / 2, y.h, padding[0]), w = parity_from(part % 2, y.w, padding[1]);
             const i64 count = clamp(x.n - n, 0, together), plane = h.count * w.count * BLOCK;
             if (!plane) continue;
-            winograd_layer({x.at(n, 0), count, x.blocks, x.h, x.w, x.sample},
-                           two_by_two(weight.data + part * K * C * TAPS, K, C), u.data + part * u_part, TILE,
-                           bias.data, {}, Dims{{h.pad, w.pad}, 2}, 1, act,
-                           {made, count, y.blocks, h.count, w.count, y.blocks * plane});
+            filters.weight = weight.data + part * part_size;
+            winograd_layer({x.at(n, 0), count, x.blocks, x.h, x.w, x.sample}, filters,
+                           u.data ? u.data + part * u_part : nullptr, TILE, bias.data, {}, Dims{{h.pad, w.pad}, 2}, 1,
+                           act, {made, count, y.blocks, h.count, w.count, y.blocks * plane});
             parallel_for(count * y.blocks, 1 + 65536 / plane, [&](i64 begin, i64 end) {
                 for (i64 at = begin; at < end; ++at)
                     put(made + at * plane, w.count, {part / 2, part % 2, 2, 2}, y.at(n + at / y.blocks, at % y.blocks),

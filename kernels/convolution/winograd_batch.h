@@ -44,23 +44,34 @@ static inline void find_places(const Batch& batch, i64 in_blocks, i64 block, i64
     }
 }
 
+// Channels [begin, begin + count) of `all` that V has; begin is one of whole blocks.
+struct Channels {
+    i64 all, begin, count;
+};
+
 // M of the groups [first, last) of `size` tiles, of `blocks` (at most UNIT) blocks of filters, at one point.
-static inline void multiply(const Piece& piece, i64 channels, i64 first, i64 last, i64 size, i64 blocks,
+static inline void multiply(const Piece& piece, const Channels& channels, i64 first, i64 last, i64 size, i64 blocks,
                             const real* v, Filters f) {
     if (first >= last) return;
     const Batch& batch = piece.batch;
-    const i64    group = ceil_div(channels, BLOCK) * BLOCK;   // values of a tile
-    const Groups groups{v + batch.start(first) * group, group * size, last - first};
+    const i64    group = ceil_div(channels.all, BLOCK) * BLOCK;   // values of a tile
+    const Groups groups{v + batch.start(first) * group + channels.begin * size, group * size, last - first};
     f.m += (batch.start(first) - piece.begin()) * BLOCK;
-    f.ahead += (first - piece.first) * f.ahead_next * channels;
+    f.ahead += (first - piece.first) * f.ahead_next * channels.count;
     if (BV == 1) {
-        if (blocks == 2) multiply_groups<2>((int)size, groups, channels, f);
-        else multiply_groups<1>((int)size, groups, channels, f);
+        if (blocks == 2) multiply_groups<2>((int)size, groups, channels.count, f);
+        else multiply_groups<1>((int)size, groups, channels.count, f);
         return;
     }
-    f.u_next = f.m_next = LANES;
+    f.u_next = f.m_next = f.ahead_second = LANES;
     for (int part = 0; part < BLOCK; part += 2 * LANES, f.u += 2 * LANES, f.m += 2 * LANES)
-        multiply_groups<2>((int)size, groups, channels, f);
+        multiply_groups<2>((int)size, groups, channels.count, f);
+}
+
+// The same of all groups of a piece.
+static inline void multiply(const Piece& piece, const Channels& channels, i64 blocks, const real* v, const Filters& f) {
+    multiply(piece, channels, piece.first, piece.split(), piece.batch.size + 1, blocks, v, f);
+    multiply(piece, channels, piece.split(), piece.last, piece.batch.size, blocks, v, f);
 }
 
 // (blocks, points, channels, 16)
@@ -79,9 +90,8 @@ static inline void make_m(const Piece& piece, const Transformed& filters, i64 bl
         const real* u = filters.u + (block * points + point) * u_point;
         const Filters f{u, points * u_point, m + point * m_point, points * m_point,
                         (const char*)(u + (point + 1 < points ? 1 : (blocks - 1) * points + 1) * u_point),
-                        BLOCK * (i64)sizeof(real) / (piece.last - piece.first)};
-        multiply(piece, filters.channels, piece.first, piece.split(), batch.size + 1, blocks, v, f);
-        multiply(piece, filters.channels, piece.split(), piece.last, batch.size, blocks, v, f);
+                        points * u_point, BLOCK * (i64)sizeof(real) / (piece.last - piece.first)};
+        multiply(piece, {filters.channels, 0, filters.channels}, blocks, v, f);
     }
 }
 }  // namespace ISA::REAL_NAME

@@ -24,15 +24,16 @@ struct Groups {
 };
 
 // u and m: of the first vector; the second ones lie `u_next` and `m_next` values further.
-// `ahead`: the filters that are needed next, laid out alike, of which each group fetches
-// `ahead_next` bytes a channel.
+// `ahead`: the filters that are needed next, those of second vectors `ahead_second` values further, of which
+// each group fetches `ahead_next` bytes a channel. `more`: sums go on from what m holds.
 struct Filters {
     const real* u;
     i64         u_next;
     real*       m;
     i64         m_next;
     const char* ahead;
-    i64         ahead_next;
+    i64         ahead_second, ahead_next;
+    bool        more = false;
 };
 
 // One channel: v of the P tiles, and where its vectors of filters are.
@@ -56,11 +57,16 @@ static __attribute__((noinline)) void multiply_groups(const Groups& g, i64 chann
     real*       m     = f.m;
     for (i64 group = 0; group < g.count; ++group, m += P * BLOCK) {
         V acc[P][VECTORS] = {};
+        if (f.more)
+            #pragma GCC unroll 16
+            for (int i = 0; i < P; ++i)
+                #pragma GCC unroll 2
+                for (int q = 0; q < VECTORS; ++q) acc[i][q] = load(m + i * BLOCK + q * f.m_next);
         const real *v = g.v + group * g.v_next, *u[2] = {f.u, f.u + f.u_next};
         const auto next_channel = [&](int c) {
             multiply_channel(acc, v + c, u);
             __builtin_prefetch(ahead, 0, 2);
-            if (VECTORS * LANES > BLOCK) __builtin_prefetch((const real*)ahead + f.u_next, 0, 2);
+            if (VECTORS * LANES > BLOCK) __builtin_prefetch((const real*)ahead + f.ahead_second, 0, 2);
             ahead += f.ahead_next, u[0] += BLOCK, u[1] += BLOCK;
         };
         i64 left = channels;

@@ -136,9 +136,13 @@ static inline void pack_direct(const SquareFilters& w, i64 taps, i64 block, real
     for (i64 i = 0; i < blocks * taps * BLOCK * BLOCK; ++i) packed[i] = 0;
     for (i64 c = 0; c < w.channels; ++c)
         for (i64 tap = 0; tap < taps; ++tap) {
+            real* to = packed + ((c / BLOCK * taps + tap) * BLOCK + c % BLOCK) * BLOCK;
+            if (w.packed) {
+                std::memcpy(to, w.at(block, c) + (w.turned ? taps - 1 - tap : tap) * BLOCK, BLOCK * sizeof(real));
+                continue;
+            }
             const real* from =
                 w.weight + k0 * w.filter_stride + c * w.channel_stride + (w.turned ? taps - 1 - tap : tap);
-            real* to = packed + ((c / BLOCK * taps + tap) * BLOCK + c % BLOCK) * BLOCK;
             for (i64 k = 0; k < filters; ++k) to[k] = from[k * w.filter_stride];
         }
 }

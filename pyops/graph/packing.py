@@ -128,6 +128,18 @@ def direct(kernels, w: np.ndarray) -> np.ndarray:
 
 
 @once
+def square(kernels, w: np.ndarray) -> np.ndarray:
+    """(..., K, C, R, S) as (..., K/16, C, R, S, 16 filters), of which Winograd's algorithm makes its filters in
+    each run."""
+    *many, K, C, R, S = w.shape
+    packed = memory.empty((*many, rounded(K) // BLOCK, C, R, S, BLOCK), np.float32)
+    for part, made in zip(w.reshape(-1, K, C * R * S, 1), packed.reshape(-1, rounded(K) // BLOCK, C * R * S, BLOCK)):
+        for first, last, some in strips(part):
+            kernels.pack_weights(some, made[first:last])
+    return packed
+
+
+@once
 def stem(w: np.ndarray) -> np.ndarray:
     """(K, C, R, S) as (K/16, C, R, S, 16 filters)."""
     K, C, R, S = w.shape

@@ -157,6 +157,13 @@ def test_in_programs(op, algorithm, kernel, value, monkeypatch, tmp_path):
     assert_local(got, want, seen, scale, usual=4 * USUAL if value == 1e2 else USUAL)
     program.save(tmp_path / "layer.npz")
     assert np.array_equal(pyops.Program.load(tmp_path / "layer.npz")(x), got, equal_nan=True)
+    if algorithm == "stride_two":
+        lean = pyops.compile(lambda x: F.relu(layer(x)), x, memory="lean")   # filters are made in the run
+        assert kernel in [step.kernel for step in lean.steps] and lean.weight_bytes < program.weight_bytes
+        lean._native.poison()
+        assert np.array_equal(lean(x), got, equal_nan=True)
+        lean.save(tmp_path / "lean.npz")
+        assert np.array_equal(pyops.Program.load(tmp_path / "lean.npz")(x), got, equal_nan=True)
 
 
 def test_strict_programs_multiply_directly():

@@ -57,14 +57,22 @@ def from_blocks(blocked, channels):
 
 def transformed(kernels, weight, tile):
     k, c, side = weight.shape[:3]
-    u = np.full((-(-k // 16), (tile + side - 1) ** 2, c, 16), np.nan, np.float32)
+    u = np.full((k if weight.ndim == 5 else -(-k // 16), (tile + side - 1) ** 2, c, 16), np.nan, np.float32)
     kernels.winograd_weights(weight, tile, u)
     return u
 
 
+def packed(weight):
+    """(K, C, R, R) as (K/16, C, R, R, 16), zeros where filters do not fill a block."""
+    k, c, *taps = weight.shape
+    whole = np.zeros((-(-k // 16) * 16, c, *taps), np.float32)
+    whole[:k] = weight
+    return np.ascontiguousarray(whole.reshape(-1, 16, c, *taps).transpose(0, 2, 3, 4, 1))
+
+
 def winograd(backend, x, weight, tile, padding=(1, 1), bias=None, residual=None, in_place=False, pool=False,
-             activation=NONE, met=False):
-    """met: filters are transformed within the call."""
+             activation=NONE, met=False, packs=False):
+    """met: filters are transformed within the call; packs: from blocks of 16."""
     kernels = BACKENDS[backend].sets["f32"]
     n, c, h, w = x.shape
     k, reach = len(weight), weight.shape[2] - 1
@@ -78,8 +86,8 @@ def winograd(backend, x, weight, tile, padding=(1, 1), bias=None, residual=None,
     if in_place:
         y[...] = add
     u = None if met else transformed(kernels, weight, tile)
-    kernels.winograd_conv(to_blocks(x), weight, u, tile, padded, y if in_place else add, padding, 2 if pool else 1,
-                          activation, y)
+    kernels.winograd_conv(to_blocks(x), packed(weight) if packs else weight, u, tile, padded,
+                          y if in_place else add, padding, 2 if pool else 1, activation, y)
     assert (larger[:, 0] == 77).all() and (larger[:, -1] == 77).all(), "stored outside the output"
     assert np.isfinite(y).all() or not np.isfinite(x).all()
     return from_blocks(y, k)
@@ -115,6 +123,25 @@ def test_convolution(backend, tile, case):
     assert_within(winograd(backend, x, weight, tile, padding), direct(x, weight, padding), tile)
     want = direct(x, weight, padding, bias)
     assert_within(winograd(backend, x, weight, tile, padding, bias, activation=RELU), want.relu(), tile)
+
+
+# channels in several lots, the last one smaller; more tiles than meet filters together
+MET_CASES = [CASES[1], CASES[9], CASES[13], ("several lots of channels", 1, 180, 40, 9, 14, (1, 1)),
+             ("of many tiles", 2, 200, 33, 31, 30, (1, 1))]
+
+
+@pytest.mark.parametrize("case", MET_CASES, ids=[c[0] for c in MET_CASES])
+def test_filters_met_are_filters_made_beforehand(backend, case, tile):
+    _, n, c, k, h, w, padding = case
+    x, weight, bias = make(n, c, k, h, w)
+    x[0, :, h // 2, w // 2] *= 1e4   # uneven tiles, which take filters as they are
+    want = winograd(backend, x, weight, tile, padding, bias)
+    for packs in (False, True):
+        for threads in (1, 3):
+            with num_threads(threads):
+                assert np.array_equal(winograd(backend, x, weight, tile, padding, bias, met=True, packs=packs), want)
+    kernels = BACKENDS[backend].sets["f32"]
+    assert np.array_equal(transformed(kernels, packed(weight), tile), transformed(kernels, weight, tile))
 
 
 @pytest.mark.parametrize("met", [False, True])

@@ -88,13 +88,6 @@ def scale_channels(x, gate, act, y) -> None:
     filled(gate.shape[1], x)
 
 
-@contract("shift_channels", "mraM")
-def shift_channels(x, shift, act, y) -> None:
-    same_maps(x, y)
-    need(len(shift.shape) == 2 and shift.shape[0] == x.n, "shifts are (n, channels)")
-    filled(shift.shape[1], x)
-
-
 @contract("copy_channels", "mnnM")
 def copy_channels(x, channels, to, y) -> None:
     filled(channels, x)
@@ -331,19 +324,30 @@ def winograd_dilated(x, weight, u, tile, bias, residual, padding, dilation, act,
 
 def winograd_filters_fit(x, weight, u, tile, y) -> None:
     points = winograd_points(weight, tile)
-    filters, channels = weight.shape[:2]
-    filled(channels, x)
-    filled(filters, y)
-    need(
-        u is None or u.shape == (y.blocks, points, channels, BLOCK),
-        "filters are packed as (blocks, points, channels, 16)",
-    )
+    filters_fit(weight.shape, x.blocks, u, points, y)
+
+
+def filters_fit(weight, in_blocks, u, points, y) -> None:
+    """Filters of Winograd's algorithm, planar or packed, and those at its points, which may be left out."""
+    need(weight[1] >= 1 and blocks(weight[1]) == in_blocks, "channels fill the map's blocks")
+    need(filter_blocks(weight) == y.blocks >= 1, "filters fill the map's blocks")
+    need(u is None or u.shape == (y.blocks, points, weight[1], BLOCK),
+         "filters are packed as (blocks, points, channels, 16)")
+
+
+def filter_blocks(weight) -> int:
+    """Of filters (k, c, side, side), or of packed ones (blocks, c, side, side, 16)."""
+    return weight[0] if len(weight) == 5 else blocks(weight[0])
+
+
+def are_square(weight, sides) -> None:
+    need(len(weight) in (4, 5) and weight[2] == weight[3] and weight[2] in sides
+         and weight[4:] in ((), (BLOCK,)), "filters are square, (k, c, side, side) or (blocks, c, side, side, 16)")
 
 
 def winograd_points(weight, tile) -> int:
     sides = {3: (2, 4, 6), 5: (2,)}
-    need(len(weight.shape) == 4 and weight.shape[2] == weight.shape[3] and weight.shape[2] in sides,
-         "filters are (k, c, 3, 3) or (k, c, 5, 5)")
+    are_square(weight.shape, sides)
     need(tile in sides[weight.shape[2]], "tiles are of 2, 4 or 6, of 2 for 5x5 filters")
     return (tile + weight.shape[2] - 1) ** 2
 
@@ -383,25 +387,23 @@ def winograd_line_weights(weight, tile, u) -> None:
          "filters are packed as (blocks, points, channels, 16)")
 
 
-@contract("winograd_stride_two", "mrrodaM")
+@contract("winograd_stride_two", "mroodaM")
 def winograd_stride_two(x, weight, u, bias, padding, act, y) -> None:
-    need(len(weight.shape) == 4 and weight.shape[2:] == (2, 2), "filters are (k, 4 channels, 2, 2)")
-    filters, channels = weight.shape[:2]
-    filled(filters, y)
-    need(channels == 4 * x.blocks * BLOCK, "channels are those of four parities of whole blocks")
-    need(u.shape == (y.blocks, 25, channels, BLOCK), "filters are packed as (blocks, points, channels, 16)")
+    are_square(weight.shape, (2,))
+    need(weight.shape[1] == 4 * x.blocks * BLOCK, "channels are those of four parities of whole blocks")
+    filters_fit(weight.shape, 4 * x.blocks, u, 25, y)
     halved(x, padding, y, convolved)
     finished(y, bias, None)
 
 
-@contract("winograd_transposed", "mrrodaM")
+@contract("winograd_transposed", "mroodaM")
 def winograd_transposed(x, weight, u, bias, padding, act, y) -> None:
-    need(len(weight.shape) == 5 and weight.shape[0] == 4 and weight.shape[3:] == (2, 2),
-         "filters are (4, k, c, 2, 2)")
-    filters, channels = weight.shape[1:3]
-    filled(filters, y)
-    filled(channels, x)
-    need(u.shape == (4, y.blocks, 25, channels, BLOCK), "filters are packed as (4, blocks, points, channels, 16)")
+    each = weight.shape[1:]
+    need(weight.shape[:1] == (4,), "filters are four times those of 2x2 taps")
+    are_square(each, (2,))
+    filters_fit(each, x.blocks, None, 25, y)
+    need(u is None or u.shape == (4, y.blocks, 25, each[1], BLOCK),
+         "filters are packed as (4, blocks, points, channels, 16)")
     halved(x, padding, y, spread)
     need(min(y.h, y.w) >= 1, "the result has pixels")
     finished(y, bias, None)
@@ -418,11 +420,8 @@ def halved(x: Map, padding, y: Map, axis) -> None:
 @contract("winograd_weights", "rnR")
 def winograd_weights(weight, tile, u) -> None:
     points = winograd_points(weight, tile)
-    filters, channels = weight.shape[:2]
-    need(
-        u.shape == (blocks(filters), points, channels, BLOCK),
-        "filters are packed as (blocks, points, channels, 16)",
-    )
+    need(u.shape == (filter_blocks(weight.shape), points, weight.shape[1], BLOCK),
+         "filters are packed as (blocks, points, channels, 16)")
 
 
 @contract("linear_packed", "rroaR")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -131,6 +132,11 @@ class Lowering:
     def __post_init__(self):
         self.consumers = self.graph.consumers()
         self.order = {node: i for i, node in enumerate(self.graph.nodes)}
+
+    @cached_property
+    def largest(self) -> int:
+        """Values that the largest node reads and writes, for which the arena has room at least."""
+        return max((sum(v.size for v in {*node.values(), *node.outputs}) for node in self.graph.nodes), default=0)
 
     @property
     def kernels(self):

@@ -12,6 +12,7 @@ from . import inverted, linear, volume
 from .context import BLOCK, Declined, Lowering, Ref, Window, four
 
 SLACK = 4096                # places beyond the image that are of no account
+FEW_TILES = 84              # of Winograd's algorithm, which meet filters in the second-level cache
 FEW_TRANSPOSED = 4          # filters of a transposed convolution for which a vector is not filled by a block
 MOVE = 4                    # multiply-adds that a vector takes from one layout to the other
 TRANSFORM = 12              # and one that Winograd's algorithm transforms on its way in or out
@@ -149,17 +150,15 @@ def winograd(low: Lowering, c: Layer) -> None:
     tile = int(c.node.algorithm[-1])
     if c.groups > 1:
         return winograd_groups(low, c, tile)
-    planar = packing.contiguous(c.weight)
-    x = low.as_map(c.x).ref
-    u: np.ndarray | Ref | None = None
-    shape, maps = packing.winograd_shape(c.weight, tile), (c.x.size + c.node.output.size) // max(1, c.samples)
+    x, u = low.as_map(c.x).ref, None
     if not c.node.filters_in_run:
-        u = packing.winograd(low.kernels, c.weight, tile)
-    elif math.prod(shape) <= maps:
-        # no more than a sample's maps take anyway: many pixels meet filters that are made once
-        u = Ref(low.buffer(math.prod(shape)), 0, shape)
-        low.add("winograd_weights", planar, tile, u, node=c.node, algorithm="filters")
-    arguments = (x, planar, u, tile, c.packed_bias(), residual(low, c.node), c.node.attrs["padding"])
+        plain, u = packing.contiguous(c.weight), packing.winograd(low.kernels, c.weight, tile)
+    else:
+        plain, shape = packing.square(low.kernels, c.weight), packing.winograd_shape(c.weight, tile)
+        if made_at_once(low, c, tile, math.prod(shape)):
+            u = Ref(low.buffer(math.prod(shape)), 0, shape)
+            low.add("winograd_weights", plain, tile, u, node=c.node, algorithm="filters")
+    arguments = (x, plain, u, tile, c.packed_bias(), residual(low, c.node), c.node.attrs["padding"])
     if c.node.attrs["dilation"] == (1, 1):
         c.call(low, "winograd_conv", *arguments, 2 if c.node.epilogue.pool else 1, c.tail,
                low.new_map(c.node.output).ref, algorithm=c.node.algorithm)
@@ -168,17 +167,27 @@ def winograd(low: Lowering, c: Layer) -> None:
                low.new_map(c.node.output).ref, algorithm=c.node.algorithm)
 
 
+def made_at_once(low: Lowering, c: Layer, tile: int, filters: int) -> bool:
+    """Whether all transformed filters, made in the run, get a place: many pixels meet them, and there is room
+    that maps need anyway."""
+    y = c.node.output
+    tiles = math.prod(-(-n // tile) for n in y.shape[2:]) * c.samples
+    maps = sum(v.size for v in {*c.node.values(), y})
+    return filters <= (c.x.size + y.size) // max(1, c.samples) or tiles > FEW_TILES and filters + maps <= low.largest
+
+
 def winograd_groups(low: Lowering, c: Layer, tile: int) -> None:
     """Groups of whole blocks, one after the other: each has its part of the maps."""
     node, each, made = c.node, c.weight.shape[1], c.filters // c.groups
-    planar, bias = packing.contiguous(c.weight), c.packed_bias()
-    u = None if node.filters_in_run else packing.winograd(low.kernels, c.weight, tile)
+    bias, in_run = c.packed_bias(), node.filters_in_run
+    plain = packing.square(low.kernels, c.weight) if in_run else packing.contiguous(c.weight)
+    u = None if in_run else packing.winograd(low.kernels, c.weight, tile)
     x, y = low.as_map(c.x), low.new_map(node.output)
     added = None if node.epilogue.residual is None else low.as_map(node.epilogue.residual)
     for group in range(c.groups):
         filters, first = slice(group * made, (group + 1) * made), group * made // BLOCK
         parts = slice(first, first + made // BLOCK)
-        low.add("winograd_conv", x.block(group * each // BLOCK, each).ref, planar[filters],
+        low.add("winograd_conv", x.block(group * each // BLOCK, each).ref, plain[parts if in_run else filters],
                 None if u is None else u[parts], tile, None if bias is None else bias[filters],
                 None if added is None else added.block(first, made).ref, node.attrs["padding"],
                 2 if node.epilogue.pool else 1, c.tail, y.block(first, made).ref, node=node,
@@ -198,10 +207,16 @@ def along_a_line(low: Lowering, c: Layer) -> None:
 def by_parities(low: Lowering, c: Layer) -> None:
     if c.node.algorithm != stride_two.ALGORITHM:
         raise Declined("another algorithm is chosen")
-    parts = packing.parities(c.weight)
-    c.call(low, "winograd_stride_two", low.as_map(c.x).ref, parts, packing.winograd_parts(low.kernels, parts),
+    c.call(low, "winograd_stride_two", low.as_map(c.x).ref, *of_parities(low, c.node, packing.parities(c.weight)),
            c.packed_bias(), c.node.attrs["padding"], c.tail, low.new_map(c.node.output).ref,
            algorithm=stride_two.ALGORITHM)
+
+
+def of_parities(low: Lowering, node: Node, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Filters of 2x2 taps, and what Winograd's algorithm makes of them where that is kept."""
+    if node.filters_in_run:
+        return packing.square(low.kernels, parts), None
+    return parts, packing.winograd_parts(low.kernels, parts)
 
 
 def whole_blocks(c: Layer) -> bool:
@@ -259,10 +274,9 @@ def conv_transpose(low: Lowering, node: Node) -> None:
         raise Declined("few pixels: the kernel of eager calls reads weights once")
     if node.algorithm == stride_two.ALGORITHM:
         parts = packing.transposed_parities(weight, attrs["padding"])
-        low.add("winograd_transposed", low.as_map(x).ref, parts, packing.winograd_parts(low.kernels, parts),
-                packing.bias(bias, filters), attrs["padding"], node.epilogue.activation or activations.NONE,
-                low.new_map(node.output).ref, node=node, algorithm=stride_two.ALGORITHM, flops=2 * node.macs,
-                why=node.why)
+        low.add("winograd_transposed", low.as_map(x).ref, *of_parities(low, node, parts), packing.bias(bias, filters),
+                attrs["padding"], node.epilogue.activation or activations.NONE, low.new_map(node.output).ref,
+                node=node, algorithm=stride_two.ALGORITHM, flops=2 * node.macs, why=node.why)
         return
     low.add("transposed_conv", low.as_map(x).ref, channels,
             packing.direct(low.kernels, weight.swapaxes(0, 1)), packing.bias(bias, filters),
