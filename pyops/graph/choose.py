@@ -13,7 +13,8 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from . import costs, filters_kept, line, packing, stride_two
+from . import costs, estimates, filters_kept, line, packing, stride_two
+from .estimates import IN_RUN
 from .ir import Graph, Node, Value
 from .shared import once
 from .whole import from_whole_numbers, whole_numbers
@@ -23,12 +24,12 @@ COPY = 6      # nanoseconds to lay 16 values of a map elsewhere
 # transformed tiles, beyond which filters made in the run are not in cache any more, or made again
 FETCHED, TILES_CACHED = 1 << 20, 6 << 20
 MOST_GROUPS, GROUP = 8, 4000   # of Winograd's algorithm; nanoseconds that each takes besides its sums
-IN_RUN = " in the run"   # behind an algorithm's name: what it makes of filters is not kept
 
 
 def run(graph: Graph, options) -> None:
-    total = sum(v.nbytes for node in graph.every() for v in node.inputs if isinstance(v, np.ndarray))
-    known, rest = costs.of(options.isa), 0.0   # nanoseconds of what there is no choice for
+    weights = [(node, sum(v.nbytes for v in node.inputs if isinstance(v, np.ndarray))) for node in graph.every()]
+    total = sum(nbytes for _, nbytes in weights)
+    known, rest = replace(costs.of(options.isa), threads=1), 0.0   # nanoseconds of what there is no choice for
     layers: list[filters_kept.Layer] = []
     for part in parts(graph):
         consumers = part.consumers()
@@ -43,14 +44,16 @@ def run(graph: Graph, options) -> None:
                 estimate = {}
             if estimate:
                 kept = stride_two.kept_bytes if stride_two.is_stride_two(node) else kept_bytes
-                layers.append(filters_kept.Layer(node, {way: (cost, kept(node, way)) for way, cost in estimate.items()},
-                                                 node.algorithm))
+                layers.append(filters_kept.Layer(node, {way: (cost.alone, kept(node, way))
+                                                        for way, cost in estimate.items()}, node.algorithm))
                 continue
-            weights = sum(v.nbytes for v in node.inputs if isinstance(v, np.ndarray)) if node.macs else 0
-            rest += max(node.macs * known.direct / 16 / known.threads, streaming(weights, known, total))
+            nbytes = sum(v.nbytes for v in node.inputs if isinstance(v, np.ndarray)) if node.macs else 0
+            rest += max(node.macs * known.direct / 16, streaming(nbytes, known, total))
     # a sample's algorithms may not depend on what the batch adds to the rest
     if options.memory == "balanced":
-        filters_kept.bound(layers, 0 if options.batch_invariant else rest)
+        chosen = {id(layer.node) for layer in layers}
+        others = sum(nbytes for node, nbytes in weights if id(node) not in chosen)
+        filters_kept.bound(layers, 0 if options.batch_invariant else rest, filters_kept.MOST * total - others)
     for layer in layers:
         settle(layer.node, layer.way)
 
@@ -79,7 +82,7 @@ def sums_are_whole(node: Node, graph: Graph, consumers) -> bool:
     return not floats and from_whole_numbers(node.inputs[0]) and whole_numbers(node.inputs[1])
 
 
-def choose(node: Node, options, total_weights: int, whole: bool = False) -> tuple[str, str, dict[str, float]]:
+def choose(node: Node, options, total_weights: int, whole: bool = False) -> tuple[str, str, dict[str, estimates.Time]]:
     """The cheapest algorithm of all candidates that do not decline, or the one that was asked for; why;
     and the nanoseconds of those that there are, where there is a choice. whole: its sums have to be
     exact.
@@ -87,7 +90,7 @@ def choose(node: Node, options, total_weights: int, whole: bool = False) -> tupl
     forced = forced_algorithm(node, options.force)
     if forced in (None, *stride_two.NAMES) and not whole and stride_two.is_stride_two(node):
         algorithm, why, estimate = stride_two.choose(node, options, total_weights, forced)
-        return algorithm or "direct", why, {way or "direct": cost for way, cost in estimate.items()}
+        return algorithm or "direct", why, {way or "direct": time for way, time in estimate.items()}
     offers, reasons = {}, []
     for candidate in CANDIDATES:
         if whole and forced is None and candidate is not direct:
@@ -101,19 +104,21 @@ def choose(node: Node, options, total_weights: int, whole: bool = False) -> tupl
     if forced in offers:
         node.filters_in_run = lean
         return forced, "forced by PYOPS_FORCE_ALGO", {}
-    offers = {name: cost for name, cost in offers.items() if name.endswith(IN_RUN) <= (options.memory != "fast")
-              and not (lean and name != "direct" and not name.endswith(IN_RUN))}
+    offers = {name: cost for name, cost in offers.items() if not lean or name == "direct" or name.endswith(IN_RUN)}
     first = next(iter(offers))
     if forced is not None:
         return first, f"{forced} is forced but impossible here: {reasons[0]}", {}
     if len(offers) == 1:
         return first, reasons[0], {}
-    known = costs.of(options.isa)
-    estimate = {name: (alone(cost) if options.batch_invariant else cost)(node, known, total_weights)
+    if options.batch_invariant:
+        offers = {name: alone(cost) for name, cost in offers.items()}
+    estimate = {name: estimates.time(partial(of_costs, cost, node, total_weights), options.isa)
                 for name, cost in offers.items()}
-    listed = ", ".join(f"{name} {cost / 1e3:.0f}" for name, cost in estimate.items())
-    quickest = min((name for name in estimate if lean or not name.endswith(IN_RUN)), key=lambda name: estimate[name])
-    return quickest, f"estimated us: {listed}", estimate
+    return (estimates.fewest if lean else estimates.quickest)(estimate), estimates.listed(estimate), estimate
+
+
+def of_costs(cost: Callable, node: Node, total_weights: int, known: costs.Costs) -> float:
+    return cost(node, known, total_weights)
 
 
 def kept_bytes(node: Node, way: str) -> int:
@@ -125,7 +130,7 @@ def kept_bytes(node: Node, way: str) -> int:
     if not way.startswith("winograd"):
         return 4 * taps * packing.rounded(C) * packing.rounded(K)
     if way.endswith(IN_RUN):
-        return 4 * taps * C * K
+        return 4 * taps * C * packing.rounded(K)
     return 4 * taps * C * K + 4 * (int(way[-1]) + side - 1) ** 2 * C * packing.rounded(K)
 
 
@@ -280,6 +285,6 @@ def winograd_cost(node: Node, known: costs.Costs, total_weights: float, m: int, 
         fetch = streaming(4 * points * C * K, known, total_weights * points / taps)
         waits = min(multiply, fetch) / 2 if 4 * points * C * 16 > FETCHED else 0
         return max(multiply, fetch) + waits + transform + copies
-    filters = known.filter * taps / 9 * C * -(-K // 16) / known.threads
+    filters = known.filter * points / 36 * C * -(-K // 16) / known.threads
     filters *= max(1.0, 4 * points * C * tiles / TILES_CACHED)
     return max(multiply + filters, streaming(4 * taps * C * K, known, total_weights)) + transform + copies

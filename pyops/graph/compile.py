@@ -95,7 +95,7 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     batch_invariant: a sample gets the same bits whatever the batch and the number of threads:
     algorithms are chosen as for one sample (None: within pyops.batch_invariant()).
     memory: "fast" takes the quickest algorithm of each layer, whatever weights it keeps (Winograd's has
-    two to seven times as many); "balanced" spends at most 3 % of the program's time, by estimate, where
+    two to seven times as many); "balanced" spends a few percent of the program's time where
     it saves the most of them: on other algorithms, and on transforming filters in each run;
     "lean" keeps one copy of every weight beside the model's: what Winograd's algorithm makes of
     filters is made in each run, which its choice takes into account, and linear layers of few rows

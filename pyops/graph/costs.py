@@ -24,7 +24,7 @@ class Costs:
     cache: float          # a byte of weights from the last cache, for the whole team
     memory: float         # the same from memory
     kept: int             # bytes of weights that are still in cache when a program runs again
-    filter: float = 75    # a transform of 16 filters of one channel to a tile's points
+    filter: float = 30    # a transform of 16 filters of one channel to the 36 points of F(4x4)
 
 
 TILES = (2, 4, 6)
@@ -32,9 +32,10 @@ LARGEST = 1 << 20   # bytes of a file of costs
 ZEN4 = Costs(threads=2, direct=0.285, winograd=0.285, transform=(40, 112, 232), cache=0.0085, memory=0.027,
              kept=16 << 20)
 # half the lanes, twice the time
-HALF = replace(ZEN4, direct=0.57, winograd=0.57, transform=(80, 224, 464), filter=150)
+HALF = replace(ZEN4, direct=0.57, winograd=0.57, transform=(80, 224, 464), filter=60)
 # a whole vector of 16 a cycle, where the former takes two
-ZEN5 = replace(ZEN4, direct=0.125, winograd=0.122, transform=(31, 97, 212), cache=0.008, memory=0.021)
+ZEN5 = replace(ZEN4, direct=0.125, winograd=0.122, transform=(31, 97, 212), cache=0.008, memory=0.021,
+               filter=28)
 ZEN5_HALF = replace(ZEN5, direct=0.243, winograd=0.248, transform=(23, 92, 306), memory=0.026)
 # Every set of csrc/isas.inc. The last two were not measured: their ratios are taken to be AVX2's
 # until `pyops tune` has been there.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import costs, packing
+from . import costs, estimates, packing
+from .estimates import IN_RUN
 from .ir import Node, Value
 
 ALGORITHM, COLUMNS_OF_PIXELS = NAMES = "stride_two", "columns"
@@ -18,8 +19,8 @@ COPY = 3              # nanoseconds to lay 16 values of a map elsewhere, one thr
 DIRECT = {"conv": 1.7, "conv_transpose": 1.1}   # what strides take beside direct convolutions of stride 1
 COLUMNS = 1.5         # and the product of pixels and weights as they lie
 FEW_PIXELS = 64       # of a sample: more go elsewhere
+ROOM = 1.3            # what it must gain for the room that its weights take
 FILL = 4              # tiles that a register tile needs to be busy
-MEMORY = 1.3          # what it must gain for the room that its weights take
 
 
 def can(node: Node) -> str:
@@ -53,24 +54,30 @@ def filters(node: Node) -> list[np.ndarray]:
     return list(packing.transposed_parities(node.inputs[1], node.attrs["padding"]))
 
 
-def choose(node: Node, options, total_weights: float, forced: str | None = None) -> tuple[str, str, dict[str, float]]:
+def choose(node: Node, options, total_weights: float,
+           forced: str | None = None) -> tuple[str, str, dict[str, estimates.Time]]:
     """The algorithm, "" for the direct one, why, and the nanoseconds of each, where there is a choice."""
     why = can(node)
     transposed = node.op == "conv_transpose"
     if why and not (transposed and is_stride_two(node)):
         return "", why, {}
     if forced == ALGORITHM and not why or forced == COLUMNS_OF_PIXELS and transposed:
+        node.filters_in_run = forced == ALGORITHM and options.memory == "lean"
         return forced, "forced by PYOPS_FORCE_ALGO", {}
     if forced is not None:
         return "", why or f"{forced} is forced", {}
-    known, n = costs.of(options.isa), 1 if options.batch_invariant else node.output.shape[0]
-    estimate = {"": direct_cost(node, known, n, total_weights)}
+    n = 1 if options.batch_invariant else node.output.shape[0]
+
+    def time(cost, **more) -> estimates.Time:
+        return estimates.time(lambda known: cost(node, known, n, total_weights, **more), options.isa)
+    estimate = {"": time(direct_cost)}
     if transposed and np.prod(node.inputs[0].shape[2:]) <= FEW_PIXELS and node.inputs[1].shape[1] % 16 == 0:
-        estimate[COLUMNS_OF_PIXELS] = columns_cost(node, known, n, total_weights)
-    if not why and options.precision != "strict" and options.memory != "lean":
-        estimate[ALGORITHM] = MEMORY * winograd_cost(node, known, n, total_weights)
-    listed = ", ".join(f"{name or 'direct'} {cost / 1e3:.0f}" for name, cost in estimate.items())
-    return min(estimate, key=estimate.get), f"estimated us: {listed}", estimate
+        estimate[COLUMNS_OF_PIXELS] = time(columns_cost)
+    if not why and options.precision != "strict":
+        if options.memory != "lean":
+            estimate[ALGORITHM] = time(winograd_cost)
+        estimate[ALGORITHM + IN_RUN] = time(winograd_cost, kept=False)
+    return estimates.quickest(estimate), estimates.listed(estimate), estimate
 
 
 def kept_bytes(node: Node, way: str) -> int:
@@ -111,11 +118,16 @@ def columns_cost(node: Node, known: costs.Costs, n: int, total_weights: float) -
     return max(multiply, streaming(4. * 16 * C * blocks * 16 * n, known, total_weights))
 
 
-def winograd_cost(node: Node, known: costs.Costs, n: int, total_weights: float) -> float:
+def winograd_cost(node: Node, known: costs.Costs, n: int, total_weights: float, kept: bool = True) -> float:
+    """kept: filters are transformed beforehand."""
     C, blocks, (h, w), maps = sizes(node)
     tiles = n * -(-h // 4) * -(-w // 4)
     lines = 25. * C * blocks
     multiply = known.winograd * maps * max(tiles, FILL) * lines / known.threads
     transform = TRANSFORM * known.transform[1] * maps * tiles * (C / 16 + blocks) / 2 / known.threads
     copies = COPY * n * h * w * (C / 16 if node.op == "conv" else 2 * blocks * maps) / known.threads
-    return max(multiply, streaming(4 * 16 * lines * maps, known, total_weights * 25 / 16)) + transform + copies
+    if kept:
+        return ROOM * (max(multiply, streaming(4 * 16 * lines * maps, known, total_weights * 25 / 16)) + transform
+                       + copies)
+    filters = known.filter / 36 * lines * maps / known.threads
+    return max(multiply + filters, streaming(4 * 16 * 4 * C * blocks * maps, known, total_weights)) + transform + copies

@@ -1,5 +1,5 @@
-"""memory="lean": one copy of the weights, filters transformed in each run; "balanced": as few as 3 % of the
-time can buy."""
+"""memory="lean": one copy of the weights, filters transformed in each run; "balanced": as few as a part
+of the time can buy."""
 from __future__ import annotations
 
 import numpy as np
@@ -42,10 +42,11 @@ def test_transformed_in_the_run_is_transformed_before_it(tile, monkeypatch):
     a, b = (p(x) for p in programs)
     assert np.array_equal(a, b)
     more = [p.weight_bytes for p in programs]
-    assert more[0] - more[1] == 4 * np.prod(winograd_shape(w, tile))
+    # made in the run they are packed, in whole blocks of filters
+    assert more[0] - more[1] == 4 * (np.prod(winograd_shape(w, tile)) - (48 - 40) * w[0].size)
 
 
-@pytest.mark.parametrize("shape", [(1, 512, 4, 4), (1, 256, 14, 14), (1, 64, 56, 56)])
+@pytest.mark.parametrize("shape", [(1, 512, 2, 2), (1, 256, 14, 14), (1, 64, 56, 56)])
 def test_the_choice_counts_what_transforming_takes(shape):
     """Many filters on few pixels are better off without."""
     w, x = array(shape[1], shape[1], 3, 3), array(*shape)
@@ -55,7 +56,7 @@ def test_the_choice_counts_what_transforming_takes(shape):
     assert list(costs) == ["direct", "winograd2 in the run", "winograd4 in the run"]
     taken = step.algorithm if step.algorithm == "direct" else f"{step.algorithm} in the run"
     assert costs[taken] <= min(costs.values()) + 1
-    assert (taken == "direct") == (shape[2] == 4)
+    assert (taken == "direct") == (shape[2] == 2)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "unet"])
@@ -63,7 +64,7 @@ def test_balanced_is_between(name):
     model, x = create_model(name), array(1, 3, 224, 224)
     model.eval()
     fast, balanced, lean = (pyops.compile(model, x, memory=memory) for memory in ("fast", "balanced", "lean"))
-    assert lean.weight_bytes < balanced.weight_bytes <= fast.weight_bytes
+    assert lean.weight_bytes <= balanced.weight_bytes < fast.weight_bytes
     assert pyops.compile(model, x).weight_bytes == balanced.weight_bytes
 
 
@@ -95,6 +96,30 @@ def test_balanced_spends_its_margin_and_no_more(seed):
     assert left >= -1e-9
     assert all(new <= old for (_, old), (_, new) in zip(before, after)) and after != before
     assert not any(layer.step(left) for layer in layers)   # nothing more is to be had for what is left
+
+
+def test_a_program_keeps_a_part_more_than_its_weights_whatever_that_takes():
+    def layers():
+        return [Layer(None, {"a": (1.0, 40), "b": (2.0 + i, 10)}, "a") for i in range(6)]
+    few = layers()
+    bound(few, 0, room=160)
+    assert [layer.way for layer in few] == ["b", "b", "b", "a", "a", "a"]   # the cheapest, until there is room
+    free = layers()
+    bound(free, 0, room=240)
+    assert [layer.way for layer in free] == ["a"] * 6
+
+
+def test_many_pixels_meet_filters_that_are_made_once():
+    """In a place that maps of another layer need anyway."""
+    wide, w = array(64, 64, 3, 3), array(64, 64, 3, 3)
+
+    def model(x):
+        return F.conv2d(F.relu(F.conv2d(F.max_pool2d(F.conv2d(x, wide, padding=1), 4), w, padding=1)), w, padding=1)
+    x = array(2, 64, 96, 96)
+    fast, lean = (pyops.compile(model, x, memory=memory) for memory in ("fast", "lean"))
+    lean._native.poison()
+    np.testing.assert_allclose(lean(x), want := fast(x), rtol=0, atol=4e-5 * np.abs(want).max())
+    assert lean.weight_bytes < fast.weight_bytes
 
 
 def test_samples_of_any_batch_keep_the_same_filters():
