@@ -15,8 +15,7 @@
 // or a tile's place at a border: there the columns outside the image are zeros in the strip that
 // all tiles are made from.
 #include "convolution/blocked_tile.h"
-#include "winograd_batch.h"
-#include "winograd_uneven.h"
+#include "winograd_job.h"
 
 BEGIN_KERNELS
 namespace {
@@ -28,49 +27,6 @@ constexpr i64 PRIVATE_MORE = 2 << 20;     // batches are larger
 constexpr i64 SHARED_BYTES = 16 << 20;    // V of a batch that all threads work on
 constexpr i64 MET_TILES = 6 * GROUP;      // and the tiles that meet them together
 constexpr i64 MET_BYTES = 320 << 10;      // filters that are transformed before they are multiplied
-
-struct Job {
-    InMap<real> x, residual;
-    OutMap<real> y;
-    SquareFilters filters;
-    const real *u, *bias;           // u: null where threads make it
-    i64 channels, in_blocks, pad_h, pad_w;
-    i64 rows, columns;              // of the result before pooling, as far as it is used
-    i64 tiles_h, tiles_w, tiles;    // tiles: of all samples
-    bool pool;
-    Epilogue epilogue;
-};
-
-// V of tiles [first, last) of the batch, of one block of channels.
-template <int TILE, int TAPS> void make_v(const Job& job, const Batch& batch, i64 block, i64 first, i64 last, real* v) {
-    constexpr i64 RUN = STRIP / TILE;
-    i64 place[RUN];
-    while (first < last) {
-        const i64 tile = batch.begin + first, across = tile % job.tiles_w,
-                  down = tile / job.tiles_w % job.tiles_h;
-        const i64 n = at_most(at_most(last - first, job.tiles_w - across), RUN);
-        find_places(batch, job.in_blocks, block, first, n, place);
-        transform_tiles<TILE, TAPS>({job.x.at(tile / job.tiles_w / job.tiles_h, block), job.x.h, job.x.w},
-                                    down * TILE - job.pad_h, across * TILE - job.pad_w, place, n, v,
-                                    batch.v_point(job.in_blocks));
-        first += n;
-    }
-}
-
-// Which tiles [first, last) of the batch are uneven.
-template <int TILE, int TAPS>
-void mark_uneven(const Job& job, const Batch& batch, i64 first, i64 last, std::uint8_t* uneven) {
-    while (first < last) {
-        const i64 tile = batch.begin + first, across = tile % job.tiles_w,
-                  down = tile / job.tiles_w % job.tiles_h;
-        const i64 n = at_most(at_most(last - first, job.tiles_w - across), STRIP / TILE);
-        find_uneven<TILE, TAPS>(job.x, job.channels,
-                                {tile / job.tiles_w / job.tiles_h, down * TILE - job.pad_h,
-                                 across * TILE - job.pad_w, n, job.rows - down * TILE, job.columns - across * TILE},
-                                uneven + first);
-        first += n;
-    }
-}
 
 // M of up to UNIT blocks of filters that are yet to be transformed: so many channels at a time that their
 // filters stay in L2 until they are multiplied, while the next ones are fetched. Sums go on in m.
@@ -100,83 +56,9 @@ void make_m_and_filters(const Job& job, const Piece& piece, i64 block, i64 block
     }
 }
 
-void pool_tile(const real* from, i64 side, real* to) {
-    for (i64 i = 0; i < side / 2; ++i)
-        for (i64 j = 0; j < side / 2; ++j)
-            for (int part = 0; part < BLOCK; part += LANES) {
-                const real *top = from + (2 * i * side + 2 * j) * BLOCK + part, *bottom = top + side * BLOCK;
-                store(to + (i * (side / 2) + j) * BLOCK + part,
-                      pool_max(pool_max(load(top), load(top + BLOCK)),
-                               pool_max(load(bottom), load(bottom + BLOCK))));
-            }
-}
-
-void copy_rows(const real* from, i64 from_row, i64 rows, i64 values, real* to, i64 to_row) {
-    for (i64 i = 0; i < rows; ++i)
-        for (i64 k = 0; k < values; k += LANES) store(to + i * to_row + k, load(from + i * from_row + k));
-}
-
-// Where a tile of a block of filters goes, and how much of it there is.
-template <int TILE, int TAPS> struct Place {
-    i64 n, down, across, rows, columns, y_row;
-    const real *bias, *residual;
-    real* y;
-
-    Place(const Job& job, i64 tile, i64 block) {
-        across = tile % job.tiles_w, down = tile / job.tiles_w % job.tiles_h,
-        n = tile / job.tiles_w / job.tiles_h;
-        rows = at_most(TILE, job.rows - down * TILE), columns = at_most(TILE, job.columns - across * TILE),
-        y_row = job.y.w * BLOCK;
-        const i64 scale = job.pool ? 2 : 1,
-                  offset = (down * TILE / scale * job.y.w + across * TILE / scale) * BLOCK;
-        bias = job.bias ? job.bias + block * BLOCK : nullptr;
-        residual = job.residual ? job.residual.at(n, block) + offset : nullptr;
-        y = job.y.at(n, block) + offset;
-    }
-};
-
-// The buffers of a tile that is not written straight to y: its results, and what is added to them
-// or what they are pooled to.
-template <int TILE, int TAPS> struct Whole {
-    static constexpr i64 ROW = TILE * BLOCK;
-    alignas(64) real values[TILE * ROW], other[TILE * ROW] = {};
-    explicit Whole(const Place<TILE, TAPS>& p) {
-        if (p.residual) copy_rows(p.residual, p.y_row, p.rows, p.columns * BLOCK, other, ROW);
-    }
-    void put(const Job& job, const Place<TILE, TAPS>& p) {
-        const i64 scale = job.pool ? 2 : 1;
-        if (job.pool) pool_tile(values, TILE, other);
-        copy_rows(job.pool ? other : values, ROW / scale, p.rows / scale, p.columns / scale * BLOCK, p.y,
-                  p.y_row);
-    }
-};
-
-// A tile of a block of filters from its points to y. By way of a buffer if it reaches beyond y, or
-// if its activation runs on what was stored.
-template <int TILE, int TAPS> void make_y(const Job& job, i64 tile, i64 block, const real* m, i64 m_point) {
-    const Place<TILE, TAPS> p(job, tile, block);
-    const real *bias = p.bias, *residual = p.residual;
-    real* y = p.y;
-    const i64 y_row = p.y_row;
-    if (p.rows == TILE && p.columns == TILE && job.epilogue.kind == Activation::CLAMP) {
-        if (job.pool) finish_tile<TILE, TAPS, POOLED>(m, m_point, bias, nullptr, 0, job.epilogue, y, y_row);
-        else if (residual)
-            finish_tile<TILE, TAPS, WITH_RESIDUAL>(m, m_point, bias, residual, y_row, job.epilogue, y, y_row);
-        else finish_tile<TILE, TAPS, PLAIN>(m, m_point, bias, nullptr, 0, job.epilogue, y, y_row);
-        return;
-    }
-    constexpr i64 ROW = Whole<TILE, TAPS>::ROW;
-    Whole<TILE, TAPS> whole(p);
-    if (residual)
-        finish_tile<TILE, TAPS, WITH_RESIDUAL>(m, m_point, bias, whole.other, ROW, job.epilogue, whole.values, ROW);
-    else finish_tile<TILE, TAPS, PLAIN>(m, m_point, bias, nullptr, 0, job.epilogue, whole.values, ROW);
-    job.epilogue.finish(whole.values, TILE * ROW);
-    whole.put(job, p);
-}
-
 // The inputs of a tile, with zeros where they lie outside the image: (blocks of channels,
 // TILE + TAPS - 1, TILE + TAPS - 1, 16).
-template <int TILE, int TAPS> void lay_patch(const Job& job, const Place<TILE, TAPS>& p, real* patch) {
+template <int TILE, int TAPS> void lay_patch(const Job& job, const TilePlace<TILE, TAPS>& p, real* patch) {
     constexpr i64 SIDE = TILE + TAPS - 1;
     const i64 y0 = p.down * TILE - job.pad_h, x0 = p.across * TILE - job.pad_w;
     for (i64 block = 0; block < job.in_blocks; ++block) {
@@ -194,7 +76,7 @@ template <int TILE, int TAPS> void lay_patch(const Job& job, const Place<TILE, T
 template <int TILE, int TAPS>
 __attribute__((noinline)) void make_directly(const Job& job, const Piece& piece, i64 block,
                                              const std::uint8_t* uneven) {
-    constexpr i64 SIDE = TILE + TAPS - 1, ROW = Whole<TILE, TAPS>::ROW;
+    constexpr i64 SIDE = TILE + TAPS - 1, ROW = WholeTile<TILE, TAPS>::ROW;
     constexpr int PIXELS = TILE < most_pixels(1) ? TILE : most_pixels(1);
     static_assert(TILE % PIXELS == 0);
     constexpr int COUNT = TAPS * TAPS;
@@ -205,8 +87,8 @@ __attribute__((noinline)) void make_directly(const Job& job, const Piece& piece,
     const Reduction sum{taps, COUNT, job.channels, SIDE * SIDE * BLOCK, COUNT * BLOCK * BLOCK, 0};
     for (i64 i = piece.begin(); i < piece.begin() + piece.count(); ++i) {
         if (!uneven[i]) continue;
-        const Place<TILE, TAPS> p(job, piece.batch.begin + i, block);
-        Whole<TILE, TAPS> whole(p);
+        const TilePlace<TILE, TAPS> p(job, {job, piece.batch.begin + i}, block);
+        WholeTile<TILE, TAPS> whole(p);
         lay_patch<TILE, TAPS>(job, p, patch);
         for (i64 row = 0; row < TILE; ++row)
             for (i64 column = 0; column < TILE; column += PIXELS) {
@@ -227,11 +109,10 @@ void finish(const Job& job, const Piece& piece, i64 block, i64 blocks, real* m, 
     const i64 m_point = piece.m_point();
     for (i64 b = 0; b < blocks; ++b) {
         i64 left = 0;
-        for (i64 i = 0; i < piece.count(); ++i)
+        TileAt tile(job, piece.batch.begin + piece.begin());
+        for (i64 i = 0; i < piece.count(); ++i, tile.next(job))
             if (uneven[piece.begin() + i]) ++left;
-            else
-                make_y<TILE, TAPS>(job, piece.batch.begin + piece.begin() + i, block + b,
-                                   m + b * POINTS * m_point + i * BLOCK, m_point);
+            else make_y<TILE, TAPS>(job, tile, block + b, m + b * POINTS * m_point + i * BLOCK, m_point);
         if (left) make_directly<TILE, TAPS>(job, piece, block + b, uneven);
     }
 }
@@ -292,7 +173,7 @@ template <int TILE, int TAPS> void each_thread_alone(const Job& job, const Plan&
         Scratch<std::uint8_t> uneven(plan.largest());
         for (i64 i = begin; i < end; ++i) {
             const Batch batch = plan[i];
-            mark_uneven<TILE, TAPS>(job, batch, 0, batch.count, uneven);
+            mark_uneven<TILE, TAPS>(job, job.channels, batch, 0, batch.count, uneven);
             for (i64 block = 0; block < job.in_blocks; ++block)
                 make_v<TILE, TAPS>(job, batch, block, 0, batch.count, v);
             for (i64 block = 0; block < job.y.blocks; block += UNIT)
@@ -313,7 +194,7 @@ template <int TILE, int TAPS> void all_together(const Job& job, const Plan& plan
                 const i64 block = at / parts, first = batch.count * (at % parts) / parts,
                           last = batch.count * (at % parts + 1) / parts;
                 if (block < job.in_blocks) make_v<TILE, TAPS>(job, batch, block, first, last, v);
-                else mark_uneven<TILE, TAPS>(job, batch, first, last, uneven);
+                else mark_uneven<TILE, TAPS>(job, job.channels, batch, first, last, uneven);
             }
         });
         // Where units of filters do not come out even among the threads, tiles are shared out as well.

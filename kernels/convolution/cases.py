@@ -31,6 +31,7 @@ CASES = {
         case("groups_as_numpy_int", "conv2d", A(1, 4, 5, 6), A(2, 2, 3, 3), groups=np.int64(2), torch=None),
         case("groups2", "conv2d", A(2, 8, 9, 9), A(6, 4, 3, 3), A(6), padding=1, groups=2, batch=True),
         case("groups_of_4", "conv2d", A(2, 12, 10, 18), A(12, 4, 3, 3), padding=1, groups=3),
+        case("groups_of_32", "conv2d", A(2, 96, 16, 12), A(96, 32, 3, 3), A(96), padding=1, groups=3),
         case("depthwise", "conv2d", A(2, 7, 11, 37), A(7, 1, 3, 3), A(7), padding=1, groups=7, batch=True),
         case("depthwise_short_rows", "conv2d", A(2, 19, 7, 7), A(19, 1, 3, 3), A(19), padding=1, groups=19, batch=True),
         case("depthwise_short_rows_5x5", "conv2d", A(2, 17, 9, 10), A(17, 1, 5, 5), stride=(1, 2), padding=(2, 3), groups=17),

@@ -35,13 +35,25 @@ struct Piece {
 // Where tiles [first, first + n) of the batch lie within a point of V.
 static inline void find_places(const Batch& batch, i64 in_blocks, i64 block, i64 first, i64 n,
                                i64* place) {
-    for (i64 i = 0; i < n; ++i) {
-        const i64 tile = first + i, end = batch.start(batch.larger);   // of the larger groups
-        const bool large = tile < end;
-        const i64 size = batch.size + large,
-                  start = large ? tile / size * size : end + (tile - end) / size * size;
-        place[i] = (start * in_blocks + size * block + tile - start) * BLOCK;
+    const i64 end = batch.start(batch.larger);   // of the larger groups
+    i64 size = batch.size + (first < end), at = (first < end ? first : first - end) % size;   // within a group
+    for (i64 i = 0; i < n; ++i, ++at) {
+        if (at == size) at = 0;
+        if (first + i == end) size = batch.size;
+        place[i] = ((first + i - at) * in_blocks + size * block + at) * BLOCK;
     }
+}
+
+// Groups of `tiles` tiles each, of `blocks` (at most UNIT) blocks of filters.
+static inline void multiply_blocks(int tiles, const Groups& groups, i64 channels, i64 blocks, Filters f) {
+    if (BV == 1) {
+        if (blocks == 2) multiply_groups<2>(tiles, groups, channels, f);
+        else multiply_groups<1>(tiles, groups, channels, f);
+        return;
+    }
+    f.u_next = f.m_next = f.ahead_second = LANES;
+    for (int part = 0; part < BLOCK; part += 2 * LANES, f.u += 2 * LANES, f.m += 2 * LANES)
+        multiply_groups<2>(tiles, groups, channels, f);
 }
 
 // Channels [begin, begin + count) of `all` that V has; begin is one of whole blocks.
@@ -58,14 +70,7 @@ static inline void multiply(const Piece& piece, const Channels& channels, i64 fi
     const Groups groups{v + batch.start(first) * group + channels.begin * size, group * size, last - first};
     f.m += (batch.start(first) - piece.begin()) * BLOCK;
     f.ahead += (first - piece.first) * f.ahead_next * channels.count;
-    if (BV == 1) {
-        if (blocks == 2) multiply_groups<2>((int)size, groups, channels.count, f);
-        else multiply_groups<1>((int)size, groups, channels.count, f);
-        return;
-    }
-    f.u_next = f.m_next = f.ahead_second = LANES;
-    for (int part = 0; part < BLOCK; part += 2 * LANES, f.u += 2 * LANES, f.m += 2 * LANES)
-        multiply_groups<2>((int)size, groups, channels.count, f);
+    multiply_blocks((int)size, groups, channels.count, blocks, f);
 }
 
 // The same of all groups of a piece.

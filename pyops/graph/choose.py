@@ -24,6 +24,10 @@ COPY = 6      # nanoseconds to lay 16 values of a map elsewhere
 # transformed tiles, beyond which filters made in the run are not in cache any more, or made again
 FETCHED, TILES_CACHED = 1 << 20, 6 << 20
 MOST_GROUPS, GROUP = 8, 4000   # of Winograd's algorithm; nanoseconds that each takes besides its sums
+GROUPED = 0.78      # what direct convolutions of groups that fill no blocks reach of others' speed
+ONE_VECTOR = 0.85   # and what multiplying by a single vector of filters at a time does
+GROUP_TILE = 40     # nanoseconds that a tile of a narrow group takes besides products and transforms
+NARROW, WIDE = 8, 64   # channels and filters of groups: multiples of the former; at least the latter
 
 
 def run(graph: Graph, options) -> None:
@@ -158,7 +162,9 @@ def winograd(node: Node, options, forced: str | None) -> dict[str, Callable]:
         tiles = costs.TILES[:1]
         if forced in NAMES[2:4]:
             raise Declined("5x5 filters have tiles of 2")
-    return {f"winograd{m}{way}": partial(winograd_cost, m=m, kept=not way) for m in tiles for way in ("", IN_RUN)}
+    ways = ("",) if narrow_groups(node) else ("", IN_RUN)
+    return {f"winograd{m}{way}": partial(winograd_cost, m=m, kept=not way, whole_vectors=options.isa == "avx512")
+            for m in tiles for way in ways}
 
 
 def along_a_line(node: Node, options, forced: str | None) -> dict[str, Callable]:
@@ -200,7 +206,7 @@ def winograd_can(node: Node) -> bool:
     weight, attrs = node.inputs[1], node.attrs
     plain = weight.shape[2:] == (3, 3) or weight.shape[2:] == (5, 5) and attrs["dilation"] == (1, 1)
     reach = weight.shape[2] - 1
-    return (plain and (attrs["groups"] == 1 or wide_groups(node)) and attrs["stride"] == (1, 1)
+    return (plain and (attrs["groups"] == 1 or wide_groups(node) or narrow_groups(node)) and attrs["stride"] == (1, 1)
             and weight.shape[1] > 4
             and all(p <= reach * d and out == size + 2 * p - reach * d for size, p, d, out in zip(
                 node.inputs[0].shape[2:], attrs["padding"], attrs["dilation"],
@@ -211,7 +217,14 @@ def wide_groups(node: Node) -> bool:
     """Whether its groups are whole blocks of channels and filters, few and wide: each is a call of its own."""
     weight, groups = node.inputs[1], node.attrs["groups"]
     return (groups <= MOST_GROUPS and weight.shape[1] % packing.BLOCK == 0 == len(weight) // groups % packing.BLOCK
-            and node.attrs["dilation"] == (1, 1))
+            and min(weight.shape[1], len(weight) // groups) >= WIDE and node.attrs["dilation"] == (1, 1))
+
+
+def narrow_groups(node: Node) -> bool:
+    """Whether its groups are others, of some channels and filters each: they share transforms of the maps."""
+    weight, groups = node.inputs[1], node.attrs["groups"]
+    return (groups > 1 and not wide_groups(node) and weight.shape[2] == 3 and node.attrs["dilation"] == (1, 1)
+            and weight.shape[1] % NARROW == 0 == len(weight) // groups % NARROW)
 
 
 def sizes(node: Node):
@@ -242,6 +255,8 @@ def streaming(nbytes: float, known: costs.Costs, total_weights: float) -> float:
 def direct_cost(node: Node, known: costs.Costs, total_weights: float) -> float:
     """Only taps that lie within the image are multiplied where many do not."""
     multiply = known.direct * direct_macs(node) / known.threads
+    if node.attrs["groups"] > 1 and node.inputs[1].shape[1] % packing.BLOCK:
+        multiply /= GROUPED
     if set(node.attrs["dilation"]) != {1}:
         multiply *= inside(node)
     return max(multiply, streaming(4 * node.inputs[1].size, known, total_weights))
@@ -251,6 +266,19 @@ def direct_macs(node: Node) -> int:
     """Multiply-adds of 16 filters."""
     K, C, *sides = node.inputs[1].shape
     return math.prod((node.output.shape[0], *node.output.shape[2:], *sides)) * C * -(-K // 16)
+
+
+def narrow_cost(node: Node, known: costs.Costs, tiles: int, m: int, whole_vectors: bool) -> float:
+    """Of narrow groups by Winograd's algorithm."""
+    K, C = node.inputs[1].shape[:2]
+    groups = node.attrs["groups"]
+    seen = sum(last - first for first, last in packing.seen_channels(C, K // groups, groups))
+    # few tiles, each a chain of sums, do not keep a core busy where they meet a single vector of filters
+    together = 1 if whole_vectors and K // groups % 32 else 2
+    busy = min(1.0, together * tiles / -(-tiles // 14) / 8) if tiles else 1.0
+    multiply = known.winograd * tiles * (m + 2) ** 2 * seen / (ONE_VECTOR * busy)
+    transform = known.transform[costs.TILES.index(m)] * tiles * (C * groups + K) / 32
+    return (multiply + transform + GROUP_TILE * tiles * groups) / known.threads
 
 
 def inside(node: Node) -> float:
@@ -265,9 +293,10 @@ def inside(node: Node) -> float:
     return share
 
 
-def winograd_cost(node: Node, known: costs.Costs, total_weights: float, m: int, kept: bool = True) -> float:
+def winograd_cost(node: Node, known: costs.Costs, total_weights: float, m: int, kept: bool = True,
+                  whole_vectors: bool = True) -> float:
     """With dilation it is as many layers as that has phases, which are copied into place and back. kept:
-    filters are transformed beforehand."""
+    filters are transformed beforehand. whole_vectors: of 16 numbers."""
     K, C, n, h, w = sizes(node)
     down, across = node.attrs["dilation"]
     phases = down * across
@@ -275,8 +304,10 @@ def winograd_cost(node: Node, known: costs.Costs, total_weights: float, m: int, 
     tiles = n * phases * -(-rows // m) * -(-columns // m)
     side = node.inputs[1].shape[2]
     taps, points = side * side, (m + side - 1) ** 2
-    multiply = known.winograd * tiles * points * C * -(-K // 16) / known.threads
     groups = node.attrs["groups"]
+    if groups > 1 and narrow_groups(node):
+        return narrow_cost(node, known, tiles, m, whole_vectors)
+    multiply = known.winograd * tiles * points * C * -(-K // 16) / known.threads
     transform = (known.transform[costs.TILES.index(m + side - 3)] * tiles * (C * groups + K) / 32 / known.threads
                  + (groups > 1) * groups * GROUP)
     copies = 0 if phases == 1 else COPY * n * phases * (

@@ -235,6 +235,35 @@ def winograd(kernels, w: np.ndarray, tile: int) -> np.ndarray:
     return u
 
 
+def seen_channels(channels: int, filters: int, groups: int) -> list[tuple[int, int]]:
+    """Of groups of so many channels and filters each: the channels [first, last) of the blocks that the groups
+    of each block of 16 filters lie in."""
+    seen = []
+    for block in range(rounded(filters * groups) // BLOCK):
+        first, last = block * BLOCK // filters, min(-(-(block + 1) * BLOCK // filters), groups)
+        seen.append((first * channels // BLOCK * BLOCK, min(rounded(last * channels), channels * groups)))
+    return seen
+
+
+@once
+def winograd_grouped(kernels, w: np.ndarray, groups: int, tile: int) -> np.ndarray:
+    """Filters (K, C, 3, 3) of narrow groups for F(tile x tile, 3 x 3), as winograd_grouped reads them: of each block
+    of 16 filters (points, channels of the blocks that its groups lie in, 16), one behind the other; zeros
+    where a channel is in another group than the filter."""
+    K, C = w.shape[:2]
+    points, seen = (tile + 2) ** 2, seen_channels(C, K // groups, groups)
+    u, at = memory.empty((sum(last - first for first, last in seen) * points * BLOCK,), np.float32), 0
+    for block, (first, last) in enumerate(seen):
+        apart = np.zeros((BLOCK, last - first, 3, 3), np.float32)
+        for k in range(block * BLOCK, min((block + 1) * BLOCK, K)):
+            begin = k // (K // groups) * C - first
+            apart[k - block * BLOCK, begin:begin + C] = w[k]
+        made = u[at:at + points * apart.shape[1] * BLOCK].reshape(1, points, -1, BLOCK)
+        kernels.winograd_weights(apart, tile, made)
+        at += made.size
+    return u
+
+
 @once
 def parities(w: np.ndarray) -> np.ndarray:
     """4x4 filters of stride 2, (K, C, 4, 4), as (K, 4 C, 2, 2): tap 2 s + a of an axis is tap s of parity

@@ -80,6 +80,7 @@ KERNELS = (
     "winograd_conv",
     "winograd_dilated",
     "winograd_line",
+    "winograd_grouped",
     "winograd_depth",
     "winograd_stride_two",
     "winograd_transposed",

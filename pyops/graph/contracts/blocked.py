@@ -4,6 +4,7 @@ packed weights (graph/packing.py).
 
 from __future__ import annotations
 
+from ..packing import seen_channels
 from .arguments import BLOCK, Map, need
 from .planar import contract, convolved, padded, pooled, spread, taps
 
@@ -293,17 +294,21 @@ def expanded(x: Map, channels: int, expand, bias, wide: int) -> None:
 @contract("winograd_conv", "mronopdnaM")
 def winograd_conv(x, weight, u, tile, bias, residual, padding, pool, act, y) -> None:
     winograd_filters_fit(x, weight, u, tile, y)
+    winograd_result(x, weight.shape[2], residual, padding, pool, y)
+    finished(y, bias, residual)
+
+
+def winograd_result(x, side: int, residual, padding, pool, y) -> None:
     need(
         pool in (1, 2) and len(padding) == 2 and min(padding) >= 0,
         "pools are of 2, paddings two",
     )
-    rows, columns = (size + 2 * p - weight.shape[2] + 1 for size, p in zip((x.h, x.w), padding))
+    rows, columns = (size + 2 * p - side + 1 for size, p in zip((x.h, x.w), padding))
     need(
         x.n == y.n and (y.h, y.w) == (max(rows, 0) // pool, max(columns, 0) // pool),
         "the result has the size of the convolution",
     )
     need(residual is None or pool == 1, "what is pooled has no residual")
-    finished(y, bias, residual)
 
 
 @contract("winograd_dilated", "mronopddaM")
@@ -319,6 +324,21 @@ def winograd_dilated(x, weight, u, tile, bias, residual, padding, dilation, act,
         x.n == y.n and (y.h, y.w) == tuple(max(size, 0) for size in result),
         "the result has the size of the convolution",
     )
+    finished(y, bias, residual)
+
+
+@contract("winograd_grouped", "mrrnopdnnaM")
+def winograd_grouped(x, weight, u, tile, bias, residual, padding, pool, groups, act, y) -> None:
+    points = winograd_points(weight, tile)
+    filters, channels = weight.shape[:2]
+    need(weight.shape[2] == 3 and groups >= 1 and channels >= 1 and filters >= 1 and filters % groups == 0,
+         "filters are 3x3, as many in each group")
+    filled(channels * groups, x)
+    filled(filters, y)
+    seen = sum(last - first for first, last in seen_channels(channels, filters // groups, groups))
+    need(u.shape == (seen * points * BLOCK,),
+         "filters are packed as (points, channels of the blocks that its groups lie in, 16) for each block")
+    winograd_result(x, 3, residual, padding, pool, y)
     finished(y, bias, residual)
 
 

@@ -114,6 +114,7 @@ SHORT: dict[str, tuple[int, ...]] = {
     "winograd_conv": (0, 5, 9),
     "winograd_dilated": (0, 5, 9),
     "winograd_line": (0, 6, 10),
+    "winograd_grouped": (0, 5, 10),
     **dict.fromkeys("winograd_stride_two winograd_transposed".split(), (0, 6)),
     "layer_norm_blocked": (0, 6),
     "group_norm_blocked": (0, 7),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import activations, line, packing, stride_two
+from .. import activations, choose, line, packing, stride_two
 from ..ir import Node, Value
 from . import inverted, linear, volume
 from .context import BLOCK, Declined, Lowering, Ref, Window, four
@@ -149,7 +149,7 @@ def winograd(low: Lowering, c: Layer) -> None:
         raise Declined("another algorithm is chosen")
     tile = int(c.node.algorithm[-1])
     if c.groups > 1:
-        return winograd_groups(low, c, tile)
+        return (narrow_groups if choose.narrow_groups(c.node) else winograd_groups)(low, c, tile)
     x, u = low.as_map(c.x).ref, None
     if not c.node.filters_in_run:
         plain, u = packing.contiguous(c.weight), packing.winograd(low.kernels, c.weight, tile)
@@ -174,6 +174,13 @@ def made_at_once(low: Lowering, c: Layer, tile: int, filters: int) -> bool:
     tiles = math.prod(-(-n // tile) for n in y.shape[2:]) * c.samples
     maps = sum(v.size for v in {*c.node.values(), y})
     return filters <= (c.x.size + y.size) // max(1, c.samples) or tiles > FEW_TILES and filters + maps <= low.largest
+
+
+def narrow_groups(low: Lowering, c: Layer, tile: int) -> None:
+    c.call(low, "winograd_grouped", low.as_map(c.x).ref, packing.contiguous(c.weight),
+           packing.winograd_grouped(low.kernels, c.weight, c.groups, tile), tile, c.packed_bias(),
+           residual(low, c.node), c.node.attrs["padding"], 2 if c.node.epilogue.pool else 1, c.groups, c.tail,
+           low.new_map(c.node.output).ref, algorithm=c.node.algorithm)
 
 
 def winograd_groups(low: Lowering, c: Layer, tile: int) -> None:
