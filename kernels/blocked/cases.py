@@ -89,6 +89,9 @@ CONVOLUTIONS = [
     chain("of_gated", lambda F, x, w, v, u: F.conv2d(
         F.mul(y := F.conv2d(x, w, padding=1), F.sigmoid(F.conv2d(F.adaptive_avg_pool2d(y, 1), v))), u),
           X, W(33, 20, 3, 3), W(33, 33, 1, 1), W(40, 33, 1, 1)),
+    chain("beside_their_mean", lambda F, x, w, v, u: F.conv2d(F.relu(F.conv2d(
+        F.cat([y := F.conv2d(x, w, padding=1), F.broadcast_to(F.mean(y, (2, 3), keepdim=True), (2, 33, 9, 11))], 1), v)), u),
+          A(2, 20, 9, 11), W(33, 20, 3, 3), W(24, 66, 1, 1), W(16, 24, 1, 1), batch=False),
     chain("of_single_pixels",
           lambda F, x, w, b, v: F.conv2d(F.silu(F.conv2d(F.adaptive_avg_pool2d(x, 1), w, b)), v), X,
           W(70, 20, 1, 1), A(70), W(9, 70, 1, 1)),
