@@ -3,16 +3,23 @@
 
 BEGIN_KERNELS
 namespace {
-// body(n, block, from pixel, to pixel) over all planes; each task is a run of pixels of one block
-template <class Body> void each_run(const OutMap<real>& y, Body body) {
-    const i64 pixels = y.h * y.w, run = 512, runs = (pixels + run - 1) / run;
-    parallel_for(
-        y.n * y.blocks * runs, 1 + 2048 / (pixels < run ? pixels + 1 : run), [&](i64 begin, i64 end) {
-            for (i64 i = begin; i < end; ++i) {
-                const i64 plane = i / runs, from = i % runs * run;
-                body(plane / y.blocks, plane % y.blocks, from, from + run < pixels ? from + run : pixels);
-            }
-        });
+// body(n, block, from pixel, to pixel) over so many planes; each task is a run of pixels of one block
+template <class Body> void each_run(i64 samples, i64 blocks, i64 pixels, Body body) {
+    const i64 run = 512, runs = (pixels + run - 1) / run;
+    parallel_for(samples * blocks * runs, 1 + 1024 / (pixels < run ? pixels + 1 : run), [&](i64 begin, i64 end) {
+        for (i64 i = begin; i < end; ++i) {
+            const i64 plane = i / runs, from = i % runs * run;
+            body(plane / blocks, plane % blocks, from, from + run < pixels ? from + run : pixels);
+        }
+    });
+}
+template <class Body> void each_run(const OutMap<real>& y, Body body) { each_run(y.n, y.blocks, y.h * y.w, body); }
+
+// `count` values, at most BLOCK, of each of so many pixels
+void copy_some(const real* from, real* to, i64 pixels, i64 count) {
+    for (i64 p = 0; p < pixels; ++p, from += BLOCK, to += BLOCK)
+        if (LANES == BLOCK) store(to, load(from, (int)count), (int)count);
+        else std::memcpy(to, from, count * sizeof(real));
 }
 }  // namespace
 
@@ -66,27 +73,18 @@ void scale_channels(InMap<real> x, In<real> gate, Act act, OutMap<real> y) {
 
 // `channels` channels of x become the channels from `to` on of y
 void copy_channels(InMap<real> x, i64 channels, i64 to, OutMap<real> y) {
-    const i64 pixels = y.h * y.w;
-    parallel_for(y.n * ((channels + BLOCK - 1) / BLOCK), 1 + 4096 / (pixels + 1), [&](i64 begin, i64 end) {
-        const i64 blocks = (channels + BLOCK - 1) / BLOCK;
-        for (i64 i = begin; i < end; ++i) {
-            const i64 n = i / blocks, block = i % blocks,
-                      count = channels - block * BLOCK < BLOCK ? channels - block * BLOCK : BLOCK;
-            const i64 first = to + block * BLOCK, shift = first % BLOCK,
-                      head = BLOCK - shift < count ? BLOCK - shift : count;
-            const real* in = x.at(n, block);
-            real* out = y.at(n, first / BLOCK);
-            if (shift == 0 && count == BLOCK) {
-                std::memcpy(out, in, pixels * BLOCK * sizeof(real));
-                continue;
-            }
-            for (i64 p = 0; p < pixels; ++p) {
-                std::memcpy(out + p * BLOCK + shift, in + p * BLOCK, head * sizeof(real));
-                if (count > head)
-                    std::memcpy(out + y.plane() + p * BLOCK, in + p * BLOCK + head,
-                                (count - head) * sizeof(real));
-            }
+    each_run(y.n, (channels + BLOCK - 1) / BLOCK, y.h * y.w, [&](i64 n, i64 block, i64 from, i64 end) {
+        const i64 count = channels - block * BLOCK < BLOCK ? channels - block * BLOCK : BLOCK,
+                  first = to + block * BLOCK, shift = first % BLOCK,
+                  head = BLOCK - shift < count ? BLOCK - shift : count, pixels = end - from;
+        const real* in = x.at(n, block) + from * BLOCK;
+        real* out = y.at(n, first / BLOCK) + from * BLOCK;
+        if (head == BLOCK) {
+            std::memcpy(out, in, pixels * BLOCK * sizeof(real));
+            return;
         }
+        copy_some(in, out + shift, pixels, head);
+        if (count > head) copy_some(in + head, out + y.plane(), pixels, count - head);
     });
 }
 

@@ -122,8 +122,10 @@ void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 en
 
 // How a layer is cut into tasks: chunks of rows whose input leaves room in L2, and parts of
 // the filters, each within one group, where there are too few rows for the threads or the
-// weights outweigh the input.
+// weights outweigh the input by far: both threads read it all then, half of it from the other's cache,
+// which takes longer than weights from the cache that they share.
 struct Cut {
+    static constexpr i64 OUTWEIGH = 4;
     i64 chunks, parts;
 
     Cut(const Layer& l, const Phase& p, i64 per_row) {
@@ -132,7 +134,7 @@ struct Cut {
         rows   = rows < 1 ? 1 : rows > p.h ? p.h : rows;
         chunks = (p.h + rows - 1) / rows;
         parts  = groups;
-        if (p.h < threads || filters * l.w_filter > l.x.h * per_row) {
+        if (p.h < threads || filters * l.w_filter > OUTWEIGH * l.y.n * l.x.h * per_row) {
             const i64 most = l.group_filters / MAX_Q > 0 ? l.group_filters / MAX_Q : 1;
             for (i64 split = threads; split > 1; --split)
                 if (most >= split) { parts = groups * split; break; }
