@@ -11,7 +11,7 @@ A line a size and batch: our shortest call in milliseconds, each peer's over our
 these. At the end the geometric mean of the least over each batch, and what is below 1. `--layers N`
 adds the N slowest layers: those that take most beyond the time that multiply-adds at the measured
 peak would take. `--isa avx2` holds pyops, torch and OpenVINO to AVX2 and leaves out the others, which
-know no such setting.
+know no such setting. (Nor does MLAS, by which OpenVINO computes some linear layers.)
 """
 from __future__ import annotations
 

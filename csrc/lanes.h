@@ -21,4 +21,9 @@ static inline V sums_of(const V (&rows)[LANES]) {
 static inline V maxima_of(const V (&rows)[LANES]) {
     return joined_lanes(rows, [](V a, V b) { return vmax(a, b); });
 }
+// `dead` in the lanes that do not count
+static inline V with_dead(V v, Whole, real) { return v; }
+static inline V with_dead(V v, Tail lanes, real dead) {
+    return lane_index() < (lane_int)lanes.count ? v : splat(dead);
+}
 }  // namespace ISA::REAL_NAME

@@ -19,6 +19,7 @@ def common(name, torch=""):
 CASES = {
     **{name: common(name) for name in (each.removesuffix("_slope") for each in vars(reference) if each.endswith("_slope"))},
     "hardtanh": common("hardtanh") + [case("bounds", "hardtanh", A(33), -0.3, 0.7), case("relu6", "relu6", A(33, offset=5))],
+    "shrink": [case("hard", "hardshrink", A(33)), case("soft", "softshrink", A(3, 17), 0.3)],
     "threshold": [case("to_a_value", "threshold", A(33), 0.1, 20.0)],
     "leaky_relu": common("leaky_relu") + [case("slope", "leaky_relu", A(33), 0.3)],
     "elu": common("elu") + [case("alpha", "elu", A(33), 0.7), case("selu", "selu", A(5, 33)),

@@ -54,6 +54,14 @@ void threshold_backward(In<real> g, In<real> x, double at, double, Out<real> dx)
     gate(g, x, dx, [=](V x) { return ~(x <= (real)at); });
 }
 
+// 0 within `at` of 0, `bias` less far from it
+void shrink(In<real> x, double at, double bias, Out<real> y) {
+    map(x, y, CHEAP, [=](V x) { return vabs(x) <= (real)at ? V{} : x - with_sign(splat((real)bias), x); });
+}
+void shrink_backward(In<real> g, In<real> x, double at, double, Out<real> dx) {
+    gate(g, x, dx, [=](V x) { return ~(vabs(x) <= (real)at); });
+}
+
 void leaky_relu(In<real> x, double slope, Out<real> y) {
     map(x, y, CHEAP, [=](V x) { return x > 0 ? x : x * (real)slope; });
 }
@@ -75,19 +83,10 @@ void gelu(In<real> x, Out<real> y) {
     constexpr i64 STEP = GELU_TOGETHER * LANES;
     const i64 n = x.size();
     parallel_for((n + STEP - 1) / STEP, COSTLY / STEP, [&](i64 begin, i64 end) {
-        const real* const in = x.data;
-        real* const out = y.data;
-        i64 i = begin * STEP;
-        for (const i64 whole = end * STEP < n ? end * STEP : n - n % STEP; i < whole; i += STEP) {
-            V v[GELU_TOGETHER], e[GELU_TOGETHER];
-            for (int k = 0; k < GELU_TOGETHER; ++k) e[k] = v[k] = load(in + i + k * LANES);
-            one_and_erf(e);
-            for (int k = 0; k < GELU_TOGETHER; ++k) store(out + i + k * LANES, real(0.5) * v[k] * e[k]);
-        }
-        const i64 last = end * STEP < n ? end * STEP : n;
-        for_vectors(last - i, [&](i64 j, auto lanes) {
-            const V v = lanes.load(in + i + j);
-            lanes.store(out + i + j, real(0.5) * v * one_and_erf(v));
+        const i64 from = begin * STEP, last = end * STEP < n ? end * STEP : n, whole = last / LANES * LANES;
+        gelu_all(x.data + from, y.data + from, whole - from);
+        for_vectors(last - whole, [&](i64 j, auto lanes) {
+            lanes.store(y.data + whole + j, gelu_of(lanes.load(x.data + whole + j)));
         });
     });
 }
@@ -97,7 +96,7 @@ void gelu_backward(In<real> g, In<real> x, Out<real> dx) {
     });
 }
 void gelu_tanh(In<real> x, Out<real> y) {
-    map(x, y, COSTLY, [](V x) { return real(0.5) * x * (1 + vtanh(GELU_A * (x + GELU_B * x * x * x))); });
+    map(x, y, COSTLY, [](V x) { return gelu_tanh_of(x); });
 }
 void gelu_tanh_backward(In<real> g, In<real> x, Out<real> dx) {
     chain(g, x, dx, COSTLY, [](V x) {

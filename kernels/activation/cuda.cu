@@ -59,6 +59,19 @@ __global__ void __launch_bounds__(256)
     map(g, x, dx, n, Gate<Threshold>(Threshold{at, below}));
 }
 
+struct Shrink {
+    acc at, bias;
+    __device__ acc operator()(acc x) const { return fabs(x) <= at ? acc(0) : x - copysign(bias, x); }
+    __device__ bool open(acc x) const { return !(fabs(x) <= at); }
+};
+__global__ void __launch_bounds__(256) map_shrink(const real* x, acc at, acc bias, real* y, i64 n) {
+    map(x, y, n, Shrink{at, bias});
+}
+__global__ void __launch_bounds__(256)
+    map_shrink_backward(const real* g, const real* x, acc at, acc bias, real* dx, i64 n) {
+    map(g, x, dx, n, Gate<Shrink>(Shrink{at, bias}));
+}
+
 struct LeakyRelu {
     acc negative;
     __device__ acc operator()(acc x) const { return x > 0 ? x : x * negative; }

@@ -1,6 +1,7 @@
 // Where the matrices of a head lie, and its mask.
 #pragma once
 #include "kernel.h"
+#include "lanes.h"
 #include "simd_math.h"
 
 BEGIN_KERNELS
@@ -98,11 +99,6 @@ struct Mask {
         return distance ? masked + load_strided(distance + k - q, -1, lanes.count) : masked;
     }
 };
-
-static inline V with_dead(V v, Whole, real) { return v; }
-static inline V with_dead(V v, Tail lanes, real dead) {
-    return lane_index() < (lane_int)lanes.count ? v : splat(dead);
-}
 
 static real hmax(V v) {
     real best = v[0];

@@ -52,6 +52,8 @@ def sum_to(x, shape, gqa):
     if gqa and x.shape[-3] != shape[-3]:
         x = x.reshape(*x.shape[:-3], shape[-3], x.shape[-3] // shape[-3] if shape[-3] else 1,
                       *x.shape[-2:]).sum(-3)
+    if x.shape == tuple(shape):   # a sum over no axis would be a copy
+        return x
     x = x.sum(tuple(range(x.ndim - len(shape))))
     return x.sum(tuple(i for i, n in enumerate(shape) if n == 1 and x.shape[i] != 1), keepdims=True)
 

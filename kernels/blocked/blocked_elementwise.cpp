@@ -53,20 +53,43 @@ void affine_channels(InMap<real> x, In<real> scale, In<real> shift, Act act, Out
     });
 }
 
+namespace {
+// body(n, block, from, to, numbers) over all planes; `numbers` are the block's of a planar (n, channels)
+template <class Body> void each_numbered_run(In<real> numbers, const OutMap<real>& y, Body body) {
+    const i64 channels = numbers.dim(1);
+    each_run(y, [&](i64 n, i64 block, i64 from, i64 to) {
+        const i64 count = channels - block * BLOCK < BLOCK ? channels - block * BLOCK : BLOCK;
+        alignas(64) real those[BLOCK] = {};
+        for (i64 c = 0; c < count; ++c) those[c] = numbers.data[n * channels + block * BLOCK + c];
+        body(n, block, from, to, those);
+    });
+}
+}  // namespace
+
 // y = act(x gate) with a number a sample and channel: gate is planar (n, channels)
 void scale_channels(InMap<real> x, In<real> gate, Act act, OutMap<real> y) {
     const Epilogue e(act);
-    const i64 channels = gate.dim(1);
-    each_run(y, [&](i64 n, i64 block, i64 from, i64 to) {
+    each_numbered_run(gate, y, [&](i64 n, i64 block, i64 from, i64 to, const real* factors) {
         const real* in = x.at(n, block);
         real* out = y.at(n, block);
-        const i64 count = channels - block * BLOCK < BLOCK ? channels - block * BLOCK : BLOCK;
-        alignas(64) real factors[BLOCK] = {};
-        for (i64 c = 0; c < count; ++c) factors[c] = gate.data[n * channels + block * BLOCK + c];
         for (i64 p = from; p < to; ++p)
             #pragma GCC unroll 4
             for (int v = 0; v < BLOCK; v += LANES)
                 store(out + p * BLOCK + v, e.clamp(load(in + p * BLOCK + v) * load(factors + v)));
+        e.finish(out + from * BLOCK, (to - from) * BLOCK);
+    });
+}
+
+// y = act(x + shift), likewise
+void shift_channels(InMap<real> x, In<real> shift, Act act, OutMap<real> y) {
+    const Epilogue e(act);
+    each_numbered_run(shift, y, [&](i64 n, i64 block, i64 from, i64 to, const real* terms) {
+        const real* in = x.at(n, block);
+        real* out = y.at(n, block);
+        for (i64 p = from; p < to; ++p)
+            #pragma GCC unroll 4
+            for (int v = 0; v < BLOCK; v += LANES)
+                store(out + p * BLOCK + v, e.clamp(load(in + p * BLOCK + v) + load(terms + v)));
         e.finish(out + from * BLOCK, (to - from) * BLOCK);
     });
 }

@@ -44,24 +44,8 @@ struct Epilogue {
     }
 
 private:
-    // GELU's polynomial is long: several vectors side by side hide its latency, and share its coefficients.
-    static void gelu_all(real* y, i64 n) {
-        constexpr int N = GELU_TOGETHER;
-        i64 i = 0;
-        for (; i + N * LANES <= n; i += N * LANES) {
-            V x[N];
-            #pragma GCC unroll 4
-            for (int k = 0; k < N; ++k) x[k] = load(y + i + k * LANES);
-            one_and_erf(x);
-            #pragma GCC unroll 4
-            for (int k = 0; k < N; ++k)
-                store(y + i + k * LANES, real(0.5) * load(y + i + k * LANES) * x[k]);
-        }
-        for (; i < n; i += LANES) store(y + i, real(0.5) * load(y + i) * one_and_erf(load(y + i)));
-    }
-
     __attribute__((noinline)) void activate_all(real* y, i64 n) const {
-        if (kind == Activation::GELU) return gelu_all(y, n);
+        if (kind == Activation::GELU) return gelu_all(y, y, n);
         const auto over = [&](auto value_of) {
             for (i64 i = 0; i < n; i += LANES) store(y + i, value_of(load(y + i), low));
         };

@@ -25,6 +25,26 @@ struct Following {
     }
 };
 
+// Tiles [at, at + tiles of this row) of all those that multiply the same filters, which fetch the next
+// ones: the first few, in which lines lie far enough apart. A layer of few pixels would wait for its weights.
+struct NextFilters {
+    static constexpr i64 TILES = 8;
+    i64 at = TILES, of = 0;
+
+    void fetch(Ahead& ahead, const Layer& l, const Reduction& r, i64 k, i64 q, i64 tile) const {
+        const i64 piece = at + tile, pieces = least(of, TILES);
+        ahead.x = nullptr;
+        if (piece >= pieces || k + q >= l.y.blocks) return;
+        const i64 lines = least(q, l.y.blocks - k - q) * l.w_filter / BLOCK, begin = lines * piece / pieces,
+                  blocks = (r.channels + BLOCK - 1) / BLOCK;
+        ahead.x       = l.weight + (k + q) * l.w_filter + begin * BLOCK;
+        ahead.lines   = (lines * (piece + 1) / pieces - begin + blocks - 1) / blocks;
+        ahead.x_block = ahead.lines * BLOCK;
+        ahead.turn    = 0;
+        ahead.x_shift = Ahead::shift(ahead.lines, r.count);
+    }
+};
+
 // Lines [begin, end) of a row of each channel of a planar map, which tiles have no time to fetch
 void fetch_channels(const Layer& l, const Following& following, i64 begin, i64 end) {
     for (i64 c = 0; c < l.x_channels; ++c)
@@ -36,14 +56,14 @@ void fetch_channels(const Layer& l, const Following& following, i64 begin, i64 e
 // row's tap (dy, dx) = (0, 0) would read first.
 template <int STEP>
 void convolve_row(const Layer& l, const Phase& p, const Span& span, const Reduction& r, const real* input,
-                  i64 sample, i64 oy, i64 k0, i64 k1, const Following& following) {
+                  i64 sample, i64 oy, i64 k0, i64 k1, const Following& following, const NextFilters& next) {
     const i64 length = span.end - span.begin;
     const Tiling t = tiling(length, k1 - k0);
     const i64 row = (oy * p.place_h + p.at_h) * l.y.w + p.at_w;
     Ahead ahead{nullptr, l.x.h * l.x.w * STEP, 0, 0, (k1 - k0 + t.q - 1) / t.q,
                 outgrows(l.y.n * l.y.blocks * BLOCK, l.y.h * l.y.w)};
     ahead.x_shift = Ahead::shift(following.lines / t.tiles + 1, ahead.turns * r.count);
-    ahead.y_shift = Ahead::shift(t.q * BLOCK, r.count * ((r.channels + BLOCK - 1) / BLOCK));
+    ahead.y_shift = Ahead::shift(t.q * TILE_LINES, r.count * ((r.channels + BLOCK - 1) / BLOCK));
     for (i64 k = k0; k < k1; k += t.q, ++ahead.turn) {
         const int q = (int)least(t.q, k1 - k);
         for (i64 i = 0; i < t.tiles; ++i) {
@@ -59,6 +79,8 @@ void convolve_row(const Layer& l, const Phase& p, const Span& span, const Reduct
                 const i64 begin = following.lines * i / t.tiles;
                 ahead.x         = following.x + begin * STEP;
                 ahead.lines     = following.lines * (i + 1) / t.tiles - begin;
+            } else if (STEP == BLOCK) {
+                next.fetch(ahead, l, r, k, t.q, i);
             }
             tile_of<STEP>((int)(to - from), q, ahead)(input + from * STEP, l.weight + k * l.w_filter, r, target,
                                                l.epilogue, ahead);
@@ -81,14 +103,14 @@ void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 en
     const i64 x_block = in_place ? l.x.h * l.x.w * STEP : strip.block(),
               x_row = in_place ? l.x.w * STEP : strip.row();
     const i64 origin = in_place ? 0 : strip.first, left = in_place ? 0 : source.reach.left;
-    const auto row = [&](i64 oy, const Span& span, i64 n, i64 k_begin, i64 k_end) {
+    const auto row = [&](i64 oy, const Span& span, i64 n, i64 k_begin, i64 k_end, const NextFilters& filters) {
         const Reduction r{taps, n, STEP == 1 ? 1 : l.group_channels, x_block, l.w_block, l.w_filter};
         // in place the row that the next one reads first, or else a part of the next task's
         const i64 next = in_place ? (oy + 1) * p.stride_h + source.reach.bottom
                                   : strip.first + strip.rows + (oy - begin) * p.stride_h;
         const Following following(l, sample, first_block, next, p.stride_h, STEP);
         convolve_row<STEP>(l, p, span, r, base + (oy * p.stride_h - origin) * x_row, sample, oy, k_begin,
-                           k_end, following);
+                           k_end, following, filters);
     };
     const auto list = [&](i64 oy, const Span* span) {
         return list_taps(l, p, oy * p.stride_h, span, left, strip.columns, x_block, x_row, STEP, taps);
@@ -99,13 +121,14 @@ void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 en
             for (i64 oy = begin; oy < end; ++oy)
                 for (int i = 0; i < source.spans.count; ++i) {
                     const Span& span = source.spans.spans[i];
-                    row(oy, span, list(oy, &span), k, least(k + MAX_Q, k1));
+                    row(oy, span, list(oy, &span), k, least(k + MAX_Q, k1), {});
                 }
         return;
     }
     // Filters that outgrow the second-level cache are taken one tile's after the other, by all rows.
-    const i64 together = (k1 - k0) * l.w_filter * (i64)sizeof(real) > FILTERS_BYTES
-                             ? tiling(source.spans.spans[0].end, k1 - k0).q : k1 - k0;
+    const Tiling t = tiling(source.spans.spans[0].end, k1 - k0);
+    const bool apart = (k1 - k0) * l.w_filter * (i64)sizeof(real) > FILTERS_BYTES;
+    const i64 together = apart ? t.q : k1 - k0;
     for (i64 k = k0; k < k1; k += together) {
         // The list of taps holds for every row that has all of them, or else is made anew.
         i64 n = 0;
@@ -115,7 +138,8 @@ void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 en
             const bool all = first + source.reach.top >= 0 && first + source.reach.bottom < l.x.h;
             if (!all || !whole) n = list(oy, nullptr);
             whole = all;
-            row(oy, source.spans.spans[0], n, k, least(k + together, k1));
+            const NextFilters filters{(oy - begin) * t.tiles, apart ? (end - begin) * t.tiles : t.tiles};
+            row(oy, source.spans.spans[0], n, k, least(k + together, k1), filters);
         }
     }
 }
@@ -249,27 +273,32 @@ void convolve_pixels(const PixelRun& run, i64 first, i64 last, const Epilogue& e
     const i64 w_filter = (run.channels + BLOCK - 1) / BLOCK * BLOCK * BLOCK;
     const Reduction r{&tap, 1, run.channels, run.x_block, BLOCK * BLOCK, w_filter};
     const Tiling t = tiling(run.pixels, last - first);
-    Ahead ahead{nullptr, run.x_block, 0, 0, (last - first + t.q - 1) / t.q, run.far_y};
+    // Weights that outgrow the second-level cache are met a tile's after the other, by all pixels.
+    const bool by_filters = (last - first) * w_filter * (i64)sizeof(real) > FILTERS_BYTES;
+    Ahead ahead{nullptr, run.x_block, 0, 0, by_filters ? 1 : (last - first + t.q - 1) / t.q, run.far_y};
     ahead.x_shift = Ahead::shift(run.pixels / t.tiles + 1, ahead.turns);
-    ahead.y_shift = Ahead::shift(t.q * BLOCK, (run.channels + BLOCK - 1) / BLOCK);
-    for (i64 i = 0; i < t.tiles; ++i) {
+    ahead.y_shift = Ahead::shift(t.q * TILE_LINES, (run.channels + BLOCK - 1) / BLOCK);
+    const auto tile = [&](i64 i, i64 k) {
         const i64 from = run.pixels * i / t.tiles, to = run.pixels * (i + 1) / t.tiles;
-        ahead.x        = run.far_x ? run.x + to * BLOCK : nullptr;   // the next tile's
-        ahead.lines    = to - from;
-        ahead.turn     = 0;
-        for (i64 k = first; k < last; k += t.q, ++ahead.turn) {
-            const int q = (int)least(t.q, last - k);
-            const Target target{run.y + (k - first) * run.y_block + from * BLOCK,
-                                run.residual ? run.residual + (k - first) * run.residual_block + from * BLOCK
-                                             : nullptr,
-                                BLOCK,
-                                run.y_block,
-                                run.residual_block,
-                                run.bias ? run.bias + k * BLOCK : nullptr};
-            tile_of<BLOCK>((int)(to - from), q, ahead)(run.x + from * BLOCK, run.weight + k * w_filter, r, target, e,
-                                                ahead);
-        }
-    }
+        const int q = (int)least(t.q, last - k);
+        ahead.x     = run.far_x && (!by_filters || k == first) ? run.x + to * BLOCK : nullptr;   // the next tile's
+        ahead.lines = to - from;
+        ahead.turn  = by_filters ? 0 : (k - first) / t.q;
+        const Target target{run.y + (k - first) * run.y_block + from * BLOCK,
+                            run.residual ? run.residual + (k - first) * run.residual_block + from * BLOCK : nullptr,
+                            BLOCK,
+                            run.y_block,
+                            run.residual_block,
+                            run.bias ? run.bias + k * BLOCK : nullptr};
+        tile_of<BLOCK>((int)(to - from), q, ahead)(run.x + from * BLOCK, run.weight + k * w_filter, r, target, e,
+                                                   ahead);
+    };
+    if (by_filters)
+        for (i64 k = first; k < last; k += t.q)
+            for (i64 i = 0; i < t.tiles; ++i) tile(i, k);
+    else
+        for (i64 i = 0; i < t.tiles; ++i)
+            for (i64 k = first; k < last; k += t.q) tile(i, k);
 }
 
 // weight: (filter blocks, channel blocks of a group, R, S, 16 channels, 16 filters); groups are whole

@@ -12,10 +12,16 @@
 
 BEGIN_KERNELS
 namespace {
+// Pixels of a tile of n vectors of filters, and how many of these may see the same channels in one tile
 #if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int GROUPED_PIXELS = 14;
+constexpr int MOST_VECTORS = 1;
+constexpr int grouped_pixels(int) { return 14; }
+#elif defined(__AVX2__)
+constexpr int MOST_VECTORS = 3;
+constexpr int grouped_pixels(int n) { return n == 3 ? 4 : n == 2 ? 6 : 12; }
 #else
-constexpr int GROUPED_PIXELS = 8;
+constexpr int MOST_VECTORS = 1;
+constexpr int grouped_pixels(int) { return 8; }
 #endif
 
 // Steps [begin, end) of a vector of filters, in which its lanes read the same vectors of channels: at
@@ -64,8 +70,9 @@ struct Grouping {
 private:
     // Whether a lane enters another vector of channels (a single group: another block)
     static bool starts(const lane_int* at, bool single, i64 c) {
+        if (single) return (at[0] + c) % BLOCK == 0;
         for (int i = 0; i < LANES; ++i)
-            if ((at[i] + c) % (single ? BLOCK : LANES) == 0) return true;
+            if ((at[i] + c) % LANES == 0) return true;
         return false;
     }
 
@@ -140,27 +147,136 @@ __attribute__((always_inline)) inline void add_run(V (&acc)[P], const real* x, c
     }
 }
 
+// Two vectors of two units, as far apart in x and w as `units` says: sums of few pixels wait for themselves
+struct Apart { i64 x, w; };
+template <int S, int P, class At, class Next>
+__attribute__((always_inline)) inline void add_steps_of_two(V (&acc)[2][P], const real* w, i64 w_unit, i64 apart,
+                                                            i64 steps, const At& at, const Next& next) {
+    for (i64 c = 0; c < steps; ++c, w += BLOCK, next())
+        #pragma GCC unroll 2
+        for (int u = 0; u < 2; ++u) {
+            V weight[S];
+            #pragma GCC unroll 4
+            for (int s = 0; s < S; ++s) weight[s] = load(w + u * w_unit + s * apart);
+            #pragma GCC unroll 32
+            for (int j = 0; j < P + S - 1; ++j) {
+                const V v = rounded(at(u, j * BLOCK));
+                #pragma GCC unroll 4
+                for (int s = 0; s < S; ++s)
+                    if (j - s >= 0 && j - s < P) acc[u][j - s] += weight[s] * v;
+            }
+        }
+}
+
+template <int S, int P>
+__attribute__((always_inline)) inline void add_run_of_two(V (&acc)[2][P], const real* x, const real* w, i64 apart,
+                                                          const Run& run, const Apart& units) {
+    const i64 steps = run.end - run.begin;
+    const real *a = x + run.source[0], *b = x + run.source[1];
+    M lanes = run.lanes;
+    const auto next = [&] { lanes += 1; };
+    if (run.single)
+        add_steps_of_two<S>(acc, w, units.w, apart, steps, [&](int u, int p) { return splat(a[u * units.x + p]); },
+                            [&] { ++a; });
+    else if (run.count == 1)
+        add_steps_of_two<S>(acc, w, units.w, apart, steps, [&](int u, int p) {
+            return __builtin_shuffle(load(a + u * units.x + p), lanes);
+        }, next);
+    else
+        add_steps_of_two<S>(acc, w, units.w, apart, steps, [&](int u, int p) {
+            return __builtin_shuffle(load(a + u * units.x + p), load(b + u * units.x + p), lanes);
+        }, next);
+}
+
+// From a vector of filters to the v-th after it, which is the `part`-th of its block, where blocks are `block` apart
+constexpr i64 to_vector(int part, int v, i64 block) {
+    return (part + v) / BV * block + ((part + v) % BV - part) * LANES;
+}
+
+// A run that sees one group, for several vectors of its filters. Sums go on in the order of add_run.
+template <int N, int P>
+__attribute__((always_inline)) inline void add_group(V (&acc)[P][N], const real* x, const real* w, const TapRun& taps,
+                                                     const Run& run, const i64 (&vector)[N]) {
+    x += run.source[0];
+    for (i64 c = run.begin; c < run.end; ++c, ++x, w += BLOCK) {
+        const real *xs = x, *ws = w;
+        for (int s = 0; s < taps.count; ++s, xs += BLOCK, ws += taps.apart) {
+            V weight[N];
+            #pragma GCC unroll 4
+            for (int v = 0; v < N; ++v) weight[v] = load(ws + vector[v]);
+            #pragma GCC unroll 16
+            for (int p = 0; p < P; ++p)
+                #pragma GCC unroll 4
+                for (int v = 0; v < N; ++v) acc[p][v] += xs[p * BLOCK] * weight[v];
+        }
+    }
+}
+
+// N vectors of filters from the `part`-th of its block on, which see the same channels if there are several
+template <int N, int P>
+void grouped_tile(const real* x, const real* w, i64 w_filter, int part, const Run* runs, i64 count, const TapRun* taps,
+                  i64 tap_count, const Target& t, const Epilogue& e) {
+    V acc[P][N];
+    i64 vector[N];
+    #pragma GCC unroll 4
+    for (int v = 0; v < N; ++v) {
+        vector[v] = to_vector(part, v, w_filter);
+        const V start = t.bias ? load(t.bias + v * LANES) : V{};
+        #pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) acc[p][v] = start;
+    }
+    for (i64 k = 0; k < tap_count; ++k)
+        for (i64 r = 0; r < count; ++r) {
+            const real *xs = x + taps[k].input, *ws = w + taps[k].weight + runs[r].begin * BLOCK;
+            if constexpr (N > 1) {
+                add_group(acc, xs, ws, taps[k], runs[r], vector);
+            } else {
+                V (&one)[P] = (V (&)[P])acc;
+                switch (taps[k].count) {
+                    case 1: add_run<1>(one, xs, ws, taps[k].apart, runs[r]); break;
+                    case 2: add_run<2>(one, xs, ws, taps[k].apart, runs[r]); break;
+                    default: add_run<MOST_TOGETHER>(one, xs, ws, taps[k].apart, runs[r]);
+                }
+            }
+        }
+    #pragma GCC unroll 4
+    for (int v = 0; v < N; ++v) {
+        real* y = t.y + to_vector(part, v, t.block);
+        if (t.residual) {
+            const real* add = t.residual + to_vector(part, v, t.residual_block);
+            #pragma GCC unroll 16
+            for (int p = 0; p < P; ++p) acc[p][v] += load(add + p * BLOCK);
+        }
+        #pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) store(y + p * BLOCK, e.clamp(acc[p][v]));
+    }
+}
+
+// A vector of filters of each of two units: sums in the order of grouped_tile
 template <int P>
-void grouped_tile(const real* x, const real* w, const Run* runs, i64 count, const TapRun* taps, i64 tap_count,
-                  const Target& t, const Epilogue& e) {
-    V acc[P];
-    const V start = t.bias ? load(t.bias) : V{};
-    #pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) acc[p] = start;
+void grouped_tile_of_two(const real* x, const real* w, const Apart& units, const Run* runs, i64 count,
+                         const TapRun* taps, i64 tap_count, const Target (&t)[2], const Epilogue& e) {
+    V acc[2][P];
+    #pragma GCC unroll 2
+    for (int u = 0; u < 2; ++u)
+        #pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) acc[u][p] = t[u].bias ? load(t[u].bias) : V{};
     for (i64 k = 0; k < tap_count; ++k)
         for (i64 r = 0; r < count; ++r) {
             const real *xs = x + taps[k].input, *ws = w + taps[k].weight + runs[r].begin * BLOCK;
             switch (taps[k].count) {
-                case 1: add_run<1>(acc, xs, ws, taps[k].apart, runs[r]); break;
-                case 2: add_run<2>(acc, xs, ws, taps[k].apart, runs[r]); break;
-                default: add_run<MOST_TOGETHER>(acc, xs, ws, taps[k].apart, runs[r]);
+                case 1: add_run_of_two<1>(acc, xs, ws, taps[k].apart, runs[r], units); break;
+                case 2: add_run_of_two<2>(acc, xs, ws, taps[k].apart, runs[r], units); break;
+                default: add_run_of_two<MOST_TOGETHER>(acc, xs, ws, taps[k].apart, runs[r], units);
             }
         }
-    if (t.residual)
+    #pragma GCC unroll 2
+    for (int u = 0; u < 2; ++u)
         #pragma GCC unroll 16
-        for (int p = 0; p < P; ++p) acc[p] += load(t.residual + p * BLOCK);
-    #pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) store(t.y + p * BLOCK, e.clamp(acc[p]));
+        for (int p = 0; p < P; ++p) {
+            const V added = t[u].residual ? load(t[u].residual + p * BLOCK) : V{};
+            store(t[u].y + p * BLOCK, e.clamp(t[u].residual ? acc[u][p] + added : acc[u][p]));
+        }
 }
 
 // The taps of a row of outputs, those that read neighbours together; `taps` may be put in another order.
@@ -181,10 +297,24 @@ i64 tap_runs(TileTap* taps, i64 count, TapRun* runs) {
     return n;
 }
 
-using GroupedTile = void (*)(const real*, const real*, const Run*, i64, const TapRun*, i64, const Target&,
+using GroupedTile = void (*)(const real*, const real*, i64, int, const Run*, i64, const TapRun*, i64, const Target&,
                              const Epilogue&);
-template <int... P> GroupedTile grouped_tile_of(i64 pixels, std::integer_sequence<int, P...>) {
-    static constexpr GroupedTile table[] = {grouped_tile<P + 1>...};
+template <int N, int... P> GroupedTile grouped_tile_of(i64 pixels, std::integer_sequence<int, P...>) {
+    static constexpr GroupedTile table[] = {grouped_tile<N, P + 1>...};
+    return table[pixels - 1];
+}
+template <int N = MOST_VECTORS> GroupedTile grouped_tile_of(int vectors, i64 pixels) {
+    if constexpr (N > 1)
+        if (vectors < N) return grouped_tile_of<N - 1>(vectors, pixels);
+    return grouped_tile_of<N>(pixels, std::make_integer_sequence<int, grouped_pixels(N)>{});
+}
+
+// Rows of so few pixels are made of two units at a time
+constexpr int FEW_PIXELS = 7;
+using TileOfTwo = void (*)(const real*, const real*, const Apart&, const Run*, i64, const TapRun*, i64,
+                           const Target (&)[2], const Epilogue&);
+template <int... P> TileOfTwo tile_of_two(i64 pixels, std::integer_sequence<int, P...>) {
+    static constexpr TileOfTwo table[] = {grouped_tile_of_two<P + 1>...};
     return table[pixels - 1];
 }
 
@@ -198,6 +328,27 @@ struct Grouped {
     // Blocks of filters and of channels of a unit, of which the last one may have fewer
     i64 end(i64 unit) const { return least((unit + 1) * layer.group_filters, layer.y.blocks); }
     i64 x_blocks(i64 unit) const { return least(layer.group_blocks, layer.x.blocks - unit * layer.group_blocks); }
+
+    // Whether vectors of two neighbouring units go together
+    bool in_pairs() const {
+        if (LANES < BLOCK || phase.w > FEW_PIXELS) return false;
+        for (i64 v = 0; v < layer.group_filters; ++v)
+            if (!few_sources(v)) return false;
+        return true;
+    }
+    bool is_whole(i64 unit) const { return (unit + 1) * layer.group_filters * BLOCK <= filters; }
+
+private:
+    bool few_sources(i64 v) const {
+        const i64 made = layer.group_filters * BLOCK;
+        Grouping blocks = grouping;
+        blocks.x_block  = BLOCK;   // any place for each
+        Scratch<Run> runs(blocks.runs_of(v * LANES, made, nullptr));
+        const i64 n = blocks.runs_of(v * LANES, made, runs);
+        for (i64 r = 0; r < n; ++r)
+            if (runs[r].count > 2) return false;
+        return true;
+    }
 };
 
 // The runs of all vectors of a unit, one after the other
@@ -211,18 +362,33 @@ struct Runs {
         for (i64 v = 0; v < vectors; ++v) g.runs_of(v * LANES, filters, runs + first[v]);
     }
 
+    // How many vectors from v on a tile takes: those that see the channels of one group, and the same ones
+    int together(i64 v) const {
+        int n = 1;
+        while (n < MOST_VECTORS && v + n < vectors && sees(v, v + n)) ++n;
+        return n;
+    }
+
 private:
     i64 counted(const Grouping& g, i64 filters) {
         first[0] = 0;
         for (i64 v = 0; v < vectors; ++v) first[v + 1] = first[v] + g.runs_of(v * LANES, filters, nullptr);
         return first[vectors];
     }
+    bool sees(i64 v, i64 other) const {
+        const i64 count = first[v + 1] - first[v];
+        const Run *a = runs + first[v], *b = runs + first[other];
+        bool same = count == first[other + 1] - first[other];
+        for (i64 r = 0; same && r < count; ++r)
+            same = a[r].single && b[r].single && a[r].begin == b[r].begin && a[r].source[0] == b[r].source[0];
+        return same;
+    }
 };
 
-// Output rows [begin, end) of a unit
-void grouped_rows(const Grouped& g, i64 sample, i64 unit, i64 begin, i64 end) {
+// Output rows [begin, end) of a unit, or of two
+void grouped_rows(const Grouped& g, i64 sample, i64 unit, bool pair, i64 begin, i64 end) {
     Layer l = g.layer;
-    l.group_blocks = g.x_blocks(unit);
+    l.group_blocks = g.x_blocks(unit) + (pair ? g.x_blocks(unit + 1) : 0);
     const Phase& p = g.phase;
     const Source<BLOCK> source(l, p, begin, end, false);
     const Strip<BLOCK>& strip = source.strip;
@@ -239,7 +405,6 @@ void grouped_rows(const Grouped& g, i64 sample, i64 unit, i64 begin, i64 end) {
     const Runs runs(grouping, least((k1 - k0) * BLOCK, g.filters - k0 * BLOCK));
     Scratch<TileTap> taps(p.count);
     Scratch<TapRun> together(p.count);
-    const i64 tiles = (p.w + GROUPED_PIXELS - 1) / GROUPED_PIXELS;
     i64 n = 0;
     bool whole = false;   // the list of taps holds for every row that has all of them
     for (i64 oy = begin; oy < end; ++oy) {
@@ -250,20 +415,36 @@ void grouped_rows(const Grouped& g, i64 sample, i64 unit, i64 begin, i64 end) {
                          together);
         whole = all;
         const real* input = base + (oy * p.stride_h - origin) * x_row;
-        for (i64 k = k0; k < k1; ++k)
+        const i64 row = oy * l.y.w * BLOCK;
+        for (i64 v = 0; pair && v < runs.vectors; ++v) {
+            const i64 k = k0 + v, next = k + l.group_filters;
+            const auto target = [&](i64 block) {
+                return Target{l.y.at(sample, block) + row, l.residual ? l.residual.at(sample, block) + row : nullptr,
+                              BLOCK, l.y.plane(), l.residual.plane(), l.bias ? l.bias + block * BLOCK : nullptr};
+            };
+            const Target targets[2] = {target(k), target(next)};
+            tile_of_two(p.w, std::make_integer_sequence<int, FEW_PIXELS>{})(
+                input, l.weight + k * l.w_filter,
+                {g.layer.group_blocks * x_block, l.group_filters * l.w_filter}, runs.runs + runs.first[v],
+                runs.first[v + 1] - runs.first[v], together, n, targets, l.epilogue);
+        }
+        for (i64 v = pair ? runs.vectors : 0; v < runs.vectors;) {
+            const int vectors = runs.together(v), part = (int)(v % BV);
+            const i64 k = k0 + v / BV, tiles = (p.w + grouped_pixels(vectors) - 1) / grouped_pixels(vectors);
             for (i64 i = 0; i < tiles; ++i) {
-                const i64 from = p.w * i / tiles, to = p.w * (i + 1) / tiles, at = (oy * l.y.w + from) * BLOCK;
-                real* y = l.y.at(sample, k) + at;
-                for (i64 v = (k - k0) * BV; v < (k - k0 + 1) * BV; ++v) {
-                    const i64 part = v % BV * LANES;
-                    const Target t{y + part, l.residual ? l.residual.at(sample, k) + at + part : nullptr,
-                                   BLOCK, 0, 0, l.bias ? l.bias + k * BLOCK + part : nullptr};
-                    grouped_tile_of(to - from, std::make_integer_sequence<int, GROUPED_PIXELS>{})(
-                        input + from * BLOCK, l.weight + k * l.w_filter + part, runs.runs + runs.first[v],
-                        runs.first[v + 1] - runs.first[v], together, n, t, l.epilogue);
-                }
-                l.epilogue.finish(y, (to - from) * BLOCK);
+                const i64 from = p.w * i / tiles, to = p.w * (i + 1) / tiles,
+                          at = row + from * BLOCK + part * LANES;
+                const Target t{l.y.at(sample, k) + at, l.residual ? l.residual.at(sample, k) + at : nullptr,
+                               BLOCK, l.y.plane(), l.residual.plane(),
+                               l.bias ? l.bias + k * BLOCK + part * LANES : nullptr};
+                grouped_tile_of(vectors, to - from)(input + from * BLOCK, l.weight + k * l.w_filter + part * LANES,
+                                                    l.w_filter, part, runs.runs + runs.first[v],
+                                                    runs.first[v + 1] - runs.first[v], together, n, t, l.epilogue);
             }
+            v += vectors;
+        }
+        for (i64 k = k0; k < (pair ? k1 + l.group_filters : k1); ++k)
+            l.epilogue.finish(l.y.at(sample, k) + row, p.w * BLOCK);
     }
 }
 }  // namespace
@@ -286,11 +467,15 @@ void grouped_conv(InMap<real> x, i64 channels, In<real> weight, In<real> bias, I
     // chunks of rows whose input stays in the nearest cache, as few filters share it
     const i64 row = g.layer.x.w * g.layer.group_blocks * BLOCK * p.stride_h,
               rows = least(p.h, 1 + (STRIP_VALUES / 8) / (row + 1)), chunks = (p.h + rows - 1) / rows;
-    const i64 work = p.w * rows * R * S * each * g.layer.group_filters * BLOCK;
-    parallel_for(y.n * units * chunks, 1 + 400000 / (work + 1), [&](i64 begin, i64 end) {
+    const i64 at_once = g.in_pairs() ? 2 : 1, parts = (units + at_once - 1) / at_once;
+    const i64 work = p.w * rows * R * S * each * g.layer.group_filters * BLOCK * at_once;
+    parallel_for(y.n * parts * chunks, 1 + 400000 / (work + 1), [&](i64 begin, i64 end) {
         for (i64 i = begin; i < end; ++i) {
-            const i64 chunk = i % chunks, unit = i / chunks % units, sample = i / chunks / units;
-            grouped_rows(g, sample, unit, p.h * chunk / chunks, p.h * (chunk + 1) / chunks);
+            const i64 chunk = i % chunks, unit = i / chunks % parts * at_once, sample = i / chunks / parts;
+            const i64 from = p.h * chunk / chunks, to = p.h * (chunk + 1) / chunks;
+            const bool pair = at_once == 2 && unit + 1 < units && g.is_whole(unit + 1);
+            grouped_rows(g, sample, unit, pair, from, to);
+            if (at_once == 2 && !pair && unit + 1 < units) grouped_rows(g, sample, unit + 1, false, from, to);
         }
     });
 }

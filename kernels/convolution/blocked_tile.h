@@ -51,7 +51,10 @@ struct Target {
 // tiles read, `lines` of each block of channels from `x` on (none where it is null), and those that it will
 // write (`y`). As many tiles as have the same pixels take turns. The lines are spread evenly over the
 // channels, as close together they would hold up the tile's own: a step, a tap of a block of channels,
-// fetches 16 >> shift of them.
+// fetches 16 >> shift of them. Tiles of small registers, whose channels have too few multiply-adds for that,
+// fetch them before the step.
+constexpr int  TILE_LINES  = BV > 1 ? 8 : BLOCK;   // of a block of results; a power of two
+constexpr bool FETCH_FIRST = BV > 1;
 struct Ahead {
     const real* x = nullptr;
     i64  x_block = 0, lines = 0, turn = 0, turns = 1;
@@ -74,19 +77,24 @@ struct Lines {
     Lines(const Ahead& a, const Reduction& r, const Target& t, int q, const real* here, i64 block, i64 tap)
         : x(here), y(here), residual(here), x_shift(a.x_shift), y_shift(a.y_shift) {
         const i64 part = (a.turn * r.count + tap) * (BLOCK >> x_shift),
-                  line = (block * r.count + tap) * (BLOCK >> y_shift);   // 16 for a block of filters
+                  line = (block * r.count + tap) * (BLOCK >> y_shift);
         if (a.x && part < a.lines) x = a.x + block * a.x_block + part * BLOCK;
-        if (!a.y || line >= q * BLOCK) return;
-        y = t.y + line / BLOCK * t.block + line % BLOCK * BLOCK;
-        if (t.residual) residual = t.residual + line / BLOCK * t.residual_block + line % BLOCK * BLOCK;
+        if (!a.y || line >= q * TILE_LINES) return;
+        y = t.y + line / TILE_LINES * t.block + line % TILE_LINES * BLOCK;
+        if (t.residual)
+            residual = t.residual + line / TILE_LINES * t.residual_block + line % TILE_LINES * BLOCK;
+    }
+
+    void fetch_all(const real* here) const {
+        if (x != here)
+            for (int i = 0; i < 16 >> x_shift; ++i) __builtin_prefetch(x + i * BLOCK, 0, 2);
+        if (y != here)
+            for (int i = 0; i < 16 >> y_shift; ++i) __builtin_prefetch(y + i * BLOCK, 1);
+        if (residual != here)
+            for (int i = 0; i < 16 >> y_shift; ++i) __builtin_prefetch(residual + i * BLOCK);
     }
 
     void fetch(i64 channel) const {
-        if (BV > 1) {   // in turn: a channel has too few multiply-adds for all
-            const bool odd = channel & 1;
-            __builtin_prefetch((odd ? y : x) + (channel >> (odd ? y_shift : x_shift)) * BLOCK, 0, 2);
-            return;
-        }
         __builtin_prefetch(x + (channel >> x_shift) * BLOCK, 0, 2);   // for other tiles: into the second-level cache
         __builtin_prefetch(y + (channel >> y_shift) * BLOCK, 1);
         __builtin_prefetch(residual + (channel >> y_shift) * BLOCK);
@@ -110,8 +118,9 @@ static void convolve_tile(const real* x, const real* w, const Reduction& r, cons
         for (i64 k = 0; k < r.count; ++k) {
             const real *xs = x + r.taps[k].input, *ws = w + r.taps[k].weight;
             const Lines lines(ahead, r, t, Q, xs, c0 / BLOCK, k);
+            if constexpr (FETCH && FETCH_FIRST) lines.fetch_all(xs);
             for (i64 c = 0; c < depth; ++c, ++xs, ws += BLOCK) {
-                if constexpr (FETCH) lines.fetch(c);
+                if constexpr (FETCH && !FETCH_FIRST) lines.fetch(c);
                 V wv[N];
                 #pragma GCC unroll 8
                 for (int v = 0; v < N; ++v) wv[v] = load(ws + v / BV * r.w_filter + v % BV * LANES);

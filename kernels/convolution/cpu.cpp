@@ -101,6 +101,8 @@ static bool images_in_blocks(const Convolution& conv, const Extent& kernel, Dims
                       bool turned) {
     return by_winograd(conv, kernel, stride, padding, dilation, turned) ||
            by_stride_two(conv, kernel, stride, padding, dilation, turned) ||
+           (turned && !all_ones(stride) && is_modest(conv.xs, conv.ys, kernel, stride, dilation) &&
+            depthwise_transposed_in_blocks(conv, kernel, stride, padding, dilation)) ||
            (is_modest(conv.xs, conv.ys, kernel, stride, dilation) &&
             ((!turned && stem_in_blocks(conv, kernel, stride, padding, dilation)) ||
              ((!turned || all_ones(stride)) &&
@@ -109,12 +111,30 @@ static bool images_in_blocks(const Convolution& conv, const Extent& kernel, Dims
                depthwise_in_blocks(conv, kernel, stride, padding, dilation, turned)))));
 }
 
+// Large filters as those of a row, whose channels are those of all rows that it sees: of a volume whose slices
+// are the image's rows.
+static bool by_rows(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
+                    bool turned) {
+    if (kernel.d != 1 || conv.xs.d != 1 || conv.ys.d != 1 || padding[0] || kernel.h < 6 || kernel.w != 7 ||
+        !all_ones(stride) || !all_ones(dilation) || conv.channels < BLOCK || conv.filters < BLOCK)
+        return false;
+    const auto rows = [](Extent e) { return Extent{e.n, e.c, e.h, 1, e.w}; };
+    Convolution of_rows = conv;
+    of_rows.xs = rows(conv.xs), of_rows.ys = rows(conv.ys);
+    const auto lines = [turned](const Convolution& image, const Extent& filter, Dims s, Dims p, Dims d) {
+        return lines_in_blocks(image, filter, s, p, d, turned);
+    };
+    return by_depth_slices(of_rows, rows(kernel), stride, {{padding[1], 0, padding[2]}, 3}, dilation, turned, lines);
+}
+
 static bool in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
                       bool turned) {
     const auto images = [turned](const Convolution& image, const Extent& filter, Dims s, Dims p, Dims d) {
         return images_in_blocks(image, filter, s, p, d, turned);
     };
-    return images_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
+    return lines_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
+           by_rows(conv, kernel, stride, padding, dilation, turned) ||
+           images_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
            by_depth_slices(conv, kernel, stride, padding, dilation, turned, images);
 }
 #else

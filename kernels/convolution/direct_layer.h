@@ -284,10 +284,11 @@ private:
 
 // 1x1 with stride 1 is the same for every pixel: rows are of no account. They are cut anew, into
 // lengths of whole tiles.
+constexpr i64 LONGEST = 56;
 inline void flatten(Layer& l, Phase& p) {
     const i64 pixels = l.y.h * l.y.w;
     i64 length = 1;
-    for (i64 n = least(pixels, 4 * MAX_P); n > 1; --n)
+    for (i64 n = least(pixels, LONGEST); n > 1; --n)
         if (pixels % n == 0) { length = n; break; }
     if (length < MAX_P && length < pixels) return;   // no good divisor: keep the rows there are
     l.x.h = l.y.h = l.residual.h = pixels / length;

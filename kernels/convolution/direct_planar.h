@@ -10,12 +10,18 @@ bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride
 // The same by stem_conv, of layers of few channels, from so many taps on
 constexpr i64 STEM_TAPS = 16;
 bool stem_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation);
+// The same by Winograd's algorithm along the one axis that filters lie along (blocked_line_planar.cpp)
+bool lines_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
+                     bool turned);
 // The same of many groups by grouped_conv (blocked_grouped_planar.cpp).
 bool groups_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
                       bool turned);
 // The same of a depthwise convolution by blocked_depthwise.cpp (blocked_depthwise_planar.cpp).
 bool depthwise_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
                          bool turned);
+// The same of a transposed one with strides.
+bool depthwise_transposed_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
+                                    Dims dilation);
 // The gradient of its filters; y is that of the result.
 bool depthwise_gradient_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
                                   Dims dilation, real* dw);

@@ -154,9 +154,10 @@ static void bare_task(const Matrix& a, const Matrix& b, real* c, i64 n, i64 dept
         for (; row < row1; ++row) streamed_rows<1>(a, b, row, c, n, depth, column0, column1);
         return;
     }
-    for (; row + 4 <= row1; row += 4) bare_rows<4, WIDE>(a, b, row, c, n, depth, column0, column1);
-    for (; row + 2 <= row1; row += 2) bare_rows<2, 4>(a, b, row, c, n, depth, column0, column1);
-    if (row < row1) bare_rows<1, 8>(a, b, row, c, n, depth, column0, column1);
+    // products of two vectors are stores: of one row after the other
+    for (; depth > 1 && row + 4 <= row1; row += 4) bare_rows<4, WIDE>(a, b, row, c, n, depth, column0, column1);
+    for (; depth > 1 && row + 2 <= row1; row += 2) bare_rows<2, 4>(a, b, row, c, n, depth, column0, column1);
+    for (; row < row1; ++row) bare_rows<1, 8>(a, b, row, c, n, depth, column0, column1);
 }
 
 static void dots_of_rows(const real* x, i64 samples, const real* w, i64 outputs, i64 features, const real* bias,

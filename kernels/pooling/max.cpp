@@ -2,6 +2,7 @@
 // memory order is chosen; of NaNs the last, as a scan with `v > best || isnan(v)` does. The forward
 // pass writes no indices and the backward pass scans the windows again, which costs less than eight
 // bytes an output written by one and read by the other.
+#include "lanes.h"
 #include "separable.h"
 
 BEGIN_KERNELS
@@ -25,6 +26,7 @@ void max_pool(In<real> x, Dims in, Dims out, Dims kernel, Dims stride, Dims padd
 }
 
 struct Argmax {
+    static constexpr i64 FEW = 4;   // windows of a row, for which vectors run along their own rows
     const Pool& p;
     const i64   step_d, step_h;
     explicit Argmax(const Pool& p)
@@ -43,6 +45,35 @@ struct Argmax {
                     if (v > best || v != v) best = v, at = here;
                 }
         return at;
+    }
+
+    // The same of a window whose rows are long, a vector of a row at a time. Lanes keep the first of their
+    // maxima, or their last NaN; the plane's size must fit in lane_int.
+    i64 wide_window(const real* plane, Taps d, Taps h, Taps w) const {
+        const i64 start = (d.first * p.h.in + h.first) * p.w.in + w.first;
+        V best = splat(Maximum::identity);
+        M at = M{} + (lane_int)start;
+        for (i64 i = 0; i < d.count; ++i)
+            for (i64 j = 0; j < h.count; ++j) {
+                const i64 row = start + i * step_d + j * step_h;
+                M here = lane_index() + (lane_int)row;
+                for_vectors(w.count, [&](i64 k, auto lanes) {
+                    const V v = with_dead(lanes.load(plane + row + k), lanes, Maximum::identity);
+                    const M better = (v > best) | (v != v);
+                    best = better ? v : best;
+                    at = better ? here : at;
+                    here += LANES;
+                });
+            }
+        i64  found = at[0];
+        real most = best[0];
+        for (int lane = 1; lane < LANES; ++lane) {
+            const real v = best[lane];
+            const bool nan = v != v, before = most != most;
+            if (nan ? !before || at[lane] > found : !before && (v > most || (v == most && at[lane] < found)))
+                most = v, found = at[lane];
+        }
+        return found;
     }
 
     // `count` windows from output o on, all inside the row; positions are lanes of lane_int, which
@@ -67,9 +98,14 @@ struct Argmax {
     // The position in the plane of the maximum of every window of an output row
     void row(const real* plane, i64 od, i64 oh, i64* index) const {
         const Taps d = p.d.taps(od), h = p.h.taps(oh);
-        const bool vectors = !p.w.adaptive() && p.in_size() < INT32_MAX;
+        const bool fits = p.in_size() < INT32_MAX, wide = fits && p.w.out <= FEW && p.w.dilation == 1,
+                   vectors = fits && !wide && !p.w.adaptive();
         const i64  begin = vectors ? p.w.whole_begin() : p.w.out, end = vectors ? p.w.whole_end() : p.w.out;
-        for (i64 o = 0; o < begin; ++o) index[o] = window(plane, d, h, o);
+        for (i64 o = 0; o < begin; ++o) {
+            const Taps w = p.w.taps(o);
+            const bool long_rows = wide && w.count >= LANES / 2 && w.count * h.count >= 2 * LANES;
+            index[o] = long_rows ? wide_window(plane, d, h, w) : window(plane, d, h, o);
+        }
         for (i64 o = begin; o < end; o += LANES)
             lanes(plane, d, h, o, end - o < LANES ? (int)(end - o) : LANES, index + o);
         for (i64 o = end; o < p.w.out; ++o) index[o] = window(plane, d, h, o);

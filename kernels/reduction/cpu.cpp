@@ -5,6 +5,7 @@
 // the shape alone, never on threads.
 #include <limits>
 #include "elementwise/broadcast.h"
+#include "lanes.h"
 #include "simd_math.h"
 
 BEGIN_KERNELS
@@ -27,12 +28,18 @@ struct ProductOfNonzero : Product {
 struct Largest {   // a NaN wins
     static constexpr real neutral = -INF;
     V map(V x, V) const { return x; }
-    static V join(V a, V b) { return ((a > b) | (a != a)) ? a : b; }
+    static V join(V a, V b) {
+        const V m = vmax(a, b);   // b where either is NaN
+        return a != a ? a : m;
+    }
 };
 struct Smallest {
     static constexpr real neutral = INF;
     V map(V x, V) const { return x; }
-    static V join(V a, V b) { return ((a < b) | (a != a)) ? a : b; }
+    static V join(V a, V b) {
+        const V m = vmin(a, b);
+        return a != a ? a : m;
+    }
 };
 struct About : Sum { V map(V x, V mean) const { return x - mean; } };
 struct SquaresAbout : Sum { V map(V x, V mean) const { return (x - mean) * (x - mean); } };
@@ -127,7 +134,14 @@ template <class R> struct LoopsOf final : Loops {
         return v[0];
     }
     void runs(const real* x, Counter& at, i64 outputs, i64 n, const real* param, real* y) const override {
-        for (i64 o = 0; o < outputs; ++o, at.next())
+        i64 o = 0;
+        for (; o + LANES <= outputs; o += LANES) {   // their lanes are joined at once, in the order of `across`
+            V rows[LANES];
+            for (int k = 0; k < LANES; ++k, at.next())
+                rows[k] = along(x + at.offset, n, splat(param ? param[o + k] : 0));
+            store(y + o, joined_lanes(rows, [](V a, V b) { return R::join(a, b); }));
+        }
+        for (; o < outputs; ++o, at.next())
             y[o] = across(along(x + at.offset, n, splat(param ? param[o] : 0)));
     }
     void join_run(V& acc, const real* x, i64 n, real param) const override {

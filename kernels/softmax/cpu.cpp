@@ -5,6 +5,7 @@
 // in blocks that stay in the first-level cache. Lines of a few values along memory, as scores of two
 // classes have, are gathered LANES at a time, so that a vector holds as many lines, too.
 // A line whose maximum is infinite gives NaN by itself: inf - inf.
+#include "lanes.h"
 #include "kernel.h"
 #include "simd_math.h"
 
@@ -25,11 +26,6 @@ template <class Body> static void for_lines(const Lines& at, Body body) {
     parallel_for(at.outer, 1 + 4096 / (at.n + 1), [&](i64 begin, i64 end) {
         for (i64 l = begin; l < end; ++l) body(l * at.n);
     });
-}
-
-static inline V with_dead(V v, Whole, real) { return v; }
-static inline V with_dead(V v, Tail lanes, real dead) {
-    return lane_index() < (lane_int)lanes.count ? v : splat(dead);
 }
 
 static real hmax(V v) {

@@ -42,7 +42,23 @@ void cat_move(InAny x, i64 width, i64 pitch, i64 offset, OutAny y) {
 
 void take(InAny x, In<i64> index, i64 outer, i64 n, i64 inner, bool wrap, OutAny y) {
     constexpr i64 AHEAD = 2, MOST = 4096, LINE = 64;   // slices that are fetched ahead, and bytes of each
-    const i64 count = index.size(), bytes = inner * size_of(y.element), fetched = bytes < MOST ? bytes : MOST;
+    const i64 count = index.size(), bytes = inner * size_of(y.element);
+    if (inner == 1 && outer > 1 && bytes <= 8) {   // values, not slices: indices are looked at once
+        Scratch<i64> places(count);
+        for (i64 i = 0; i < count; ++i) places[i] = place_of(index.data + i, n, wrap);
+        for_width(bytes, [&](auto value) {
+            using T = decltype(value);
+            const T* const from = x.as<const T>();
+            T* const to = y.as<T>();
+            const i64* const at = places;
+            parallel_for(outer, 1 + GRAIN / (count + 1), [=](i64 begin, i64 end) {
+                for (i64 o = begin; o < end; ++o)
+                    for (i64 i = 0; i < count; ++i) to[o * count + i] = from[o * n + at[i]];
+            });
+        });
+        return;
+    }
+    const i64 fetched = bytes < MOST ? bytes : MOST;
     parallel_for(outer * count, 1 + 4 * GRAIN / (bytes + 32), [&](i64 begin, i64 end) {
         char* to = y.as<char>() + begin * bytes;
         for (i64 t = begin, at = begin % count, o = begin / count; t < end; at = 0, ++o) {

@@ -1,4 +1,4 @@
-// Division with what is left, signs, rounding and functions of floats.
+// Division with what is left, and rounding.
 #include "element.h"
 
 BEGIN_KERNELS
@@ -45,26 +45,10 @@ NUMBERS(floor_divide, floor_quotient(p, q))
 NUMBERS(remainder, left_over(p, q, true))
 NUMBERS(fmod, left_over(p, q, false))
 
-void sign(InAny x, OutAny y) {
-    one<Of::ALL>(x, y, GRAIN, [](auto v, auto) {
-        using V = decltype(v);
-        return V((v > V(0)) - (v < V(0))) + (v != v ? v : V(0));
-    });
-}
-
 #define OF_FLOAT(name, grain, function) \
     void name(InAny x, OutAny y) { one<Of::FLOATS>(x, y, grain, [](auto v, auto) { return function(v); }); }
 OF_FLOAT(floor, GRAIN, std::floor)
 OF_FLOAT(ceil, GRAIN, std::ceil)
 OF_FLOAT(round, GRAIN, std::nearbyint)
 OF_FLOAT(trunc, GRAIN, std::trunc)
-OF_FLOAT(tan, 1024, std::tan)
-OF_FLOAT(asin, 1024, std::asin)
-OF_FLOAT(acos, 1024, std::acos)
-OF_FLOAT(atan, 1024, std::atan)
-OF_FLOAT(sinh, 1024, std::sinh)
-OF_FLOAT(cosh, 1024, std::cosh)
-OF_FLOAT(asinh, 1024, std::asinh)
-OF_FLOAT(acosh, 1024, std::acosh)
-OF_FLOAT(atanh, 1024, std::atanh)
 END_KERNELS

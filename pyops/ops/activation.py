@@ -90,6 +90,7 @@ def apply(op, input, inplace, out, **attrs):
 RELU = row("relu", lambda: ("clamp", 0.0, math.inf), steps=True)
 HARDTANH = row("hardtanh", lambda low, high: ("clamp", low, high), steps=True)
 THRESHOLD = row("threshold", layer="Threshold", steps=True)
+SHRINK = row("shrink", steps=True)
 LEAKY_RELU = row("leaky_relu", lambda slope: ("leaky_relu", slope), steps=True)
 ELU = row("elu", lambda alpha, scale, inner: ("elu", alpha) if scale == inner == 1 else None)
 GELU = row("gelu", lambda: ("gelu",))

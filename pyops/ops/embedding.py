@@ -87,11 +87,14 @@ def one_hot(tensor: Arrays, num_classes: int = -1) -> Arrays:
     if num_classes == -1 and not index.size:
         raise ValueError("one_hot: no values to take num_classes from")
     classes = int(index.max()) + 1 if num_classes == -1 else num_classes
-    if classes < 1 or index.size and (index.min() < 0 or index.max() >= classes):
+    places = index.reshape(-1).astype(np.int64)
+    # negative ones are large as well
+    if classes < 1 or index.size and places.view(np.uint64).max() >= classes:
         raise ValueError(f"one_hot: values must be in [0, {classes}), got "
                          f"{index.min() if index.size and index.min() < 0 else index.max(initial=0)}")
     y = np.zeros((*index.shape, classes), np.int64)
-    np.put_along_axis(y, index[..., None].astype(np.int64), 1, -1)
+    places += np.arange(0, y.size, classes)
+    y.reshape(-1)[places] = 1
     return Tensor(y) if isinstance(tensor, Tensor) else y
 
 

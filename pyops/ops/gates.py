@@ -1,4 +1,4 @@
-"""Gates: glu, and the shrinking activations, which are two or three other rows."""
+"""Gates: glu, and the shrinking activations."""
 from __future__ import annotations
 
 import math
@@ -7,8 +7,8 @@ from typing import Any
 from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.types import Arrays
-from .comparison import le
-from .elementwise import abs as absolute, clamp, sub, tanh, where
+from .activation import SHRINK
+from .elementwise import sub, tanh
 from .shape import _axis
 
 reference = LateFunctions("pyops.kernels.activation.reference")
@@ -50,14 +50,14 @@ GLU = Op("glu", "r", glu_forward, reference.glu,
 
 def hardshrink(input: Arrays, lambd: float = 0.5) -> Arrays:
     """x where not |x| <= lambd, else 0: NaN stays."""
-    return where(le(absolute(input), lambd), 0.0, input)
+    return SHRINK(input, at=float(lambd), bias=0.0)
 
 
 def softshrink(input: Arrays, lambd: float = 0.5) -> Arrays:
     """x - lambd where x > lambd, x + lambd where x < -lambd, else 0."""
     if not lambd >= 0:
         raise ValueError(f"softshrink: lambd must not be negative, got {lambd}")
-    return sub(input, clamp(input, -lambd, lambd))
+    return SHRINK(input, at=float(lambd), bias=float(lambd))
 
 
 def tanhshrink(input: Arrays) -> Arrays:

@@ -41,10 +41,11 @@ def test_affine_channels(backend, shape, activation, reference):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("activation, reference", ACTIVATIONS[:2])
-def test_scale_channels(backend, shape, activation, reference):
+@pytest.mark.parametrize("kernel, join", [("scale_channels", np.multiply), ("shift_channels", np.add)])
+def test_numbers_of_samples(backend, shape, activation, reference, kernel, join):
     x, g = draw(shape, shape[:2])
-    want = reference(x * g.astype(np.float64)[..., None, None])
-    check(backend, "scale_channels", Image(x), Rows(g), activation, MapOut(shape), want=want, tolerance=8)
+    want = reference(join(x, g.astype(np.float64)[..., None, None]))
+    check(backend, kernel, Image(x), Rows(g), activation, MapOut(shape), want=want, tolerance=8)
 
 
 @pytest.mark.parametrize("pieces", [(16, 32), (5, 3, 8), (5, 30, 17, 1), (20, 16, 16), (1,) * 20, (48,)])

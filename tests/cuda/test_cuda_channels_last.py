@@ -182,7 +182,7 @@ b = w
 
 
 CALLS = {"clamp": lambda x: F.clamp(x, -0.5, 0.5), "threshold": lambda x: F.threshold(x, 0.1, 20.0),
-         "gelu_tanh": lambda x: F.gelu(x, "tanh"),
+         "gelu_tanh": lambda x: F.gelu(x, "tanh"), "shrink": lambda x: F.softshrink(x),
          **{name: lambda x, name=name: getattr(F, name)(x, fake(x * x))
             for name in ("add", "mul", "div", "maximum", "minimum")},
          "pow": lambda x: F.pow(fake(x * x), x), "where": lambda x: F.where(fake(x * x), x, fake(x * x))}

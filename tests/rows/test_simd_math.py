@@ -11,9 +11,11 @@ SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0]
 WANT = {
     "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "tanh": np.tanh,
     "sigmoid": lambda x: np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x))),
-    "sin": np.sin, "cos": np.cos,
+    "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
+    "sinh": np.sinh, "cosh": np.cosh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
 }
-ULPS = {"exp": 1.25, "expm1": 2.25, "log": 1, "log1p": 2, "tanh": 2, "sigmoid": 2.5, "sin": 1.5, "cos": 1.5}
+ULPS = {"exp": 1.25, "expm1": 2.25, "log": 1, "log1p": 2, "tanh": 2, "sigmoid": 2.5, "sin": 1.5, "cos": 1.5,
+        "tan": 4, "asin": 4, "acos": 4, "atan": 4, "sinh": 4, "cosh": 4, "asinh": 4, "acosh": 4, "atanh": 4}
 
 
 def grid(dtype):

@@ -6,7 +6,7 @@ import pytest
 import pyops
 import pyops.functional as F
 from pyops import _C
-from pyops.core.backends import ISAS
+from pyops.core.backends import ISAS, use_backend
 
 
 def by_products(x, weight, stride=1, padding=0, dilation=1):
@@ -68,3 +68,19 @@ def test_patches_that_reach_behind_the_image(isa, real):
     getattr(getattr(_C, isa), real).conv(x, weight, None, (1, 4, 4), (0, 0, 0), (1, 1, 1), 1, y)
     want = by_products(np.pad(x, ((0, 0), (0, 0), (0, 1), (0, 1))), weight, stride=4)
     np.testing.assert_allclose(y, want, rtol=0, atol=5e-6 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("shape, filters, settings", [
+    ((2, 37, 9, 7), (3, 3), {"stride": 2, "padding": 1, "output_padding": 1}),
+    ((1, 16, 5, 11), (5, 2), {"stride": (3, 2), "padding": (2, 0)}),
+    ((2, 33, 4, 6), (7, 7), {"stride": 2, "padding": 3, "dilation": 2}),
+    ((1, 20, 6, 6), (1, 3), {"stride": 4}),   # outputs that no tap meets
+])
+def test_transposed_depthwise_with_strides(shape, filters, settings, backend):
+    rng = np.random.default_rng(5)
+    x, bias = rng.standard_normal(shape, np.float32), rng.standard_normal(shape[1], np.float32)
+    weight = rng.standard_normal((shape[1], 1, *filters), np.float32)
+    want = F.conv_transpose2d(*(a.astype(np.float64) for a in (x, weight, bias)), groups=shape[1], **settings)
+    with use_backend(backend):
+        got = F.conv_transpose2d(x, weight, bias, groups=shape[1], **settings)
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * np.abs(want).max())

@@ -89,6 +89,13 @@ def scale_channels(x, gate, act, y) -> None:
     filled(gate.shape[1], x)
 
 
+@contract("shift_channels", "mraM")
+def shift_channels(x, shift, act, y) -> None:
+    same_maps(x, y)
+    need(len(shift.shape) == 2 and shift.shape[0] == x.n, "shifts are (n, channels)")
+    filled(shift.shape[1], x)
+
+
 @contract("copy_channels", "mnnM")
 def copy_channels(x, channels, to, y) -> None:
     filled(channels, x)

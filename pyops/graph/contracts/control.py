@@ -71,7 +71,7 @@ SHORT: dict[str, tuple[int, ...]] = {
                     "bitwise_not floor ceil round trunc sin cos tan asin acos atan sinh cosh asinh acosh atanh isnan "
                     "logical_not".split(), (0, 1)),
     **dict.fromkeys("add_flat leaky_relu".split(), (0, 2)),
-    **dict.fromkeys("clamp hardtanh threshold softplus isinf".split(), (0, 3)),
+    **dict.fromkeys("clamp hardtanh threshold shrink softplus isinf".split(), (0, 3)),
     "elu": (0, 4),
     "add": (2, 6),
     "expand": (1, 4),
@@ -100,7 +100,7 @@ SHORT: dict[str, tuple[int, ...]] = {
     "activate_flat": (1,),
     "add_maps": (0, 1, 3),
     "affine_channels": (0, 4),
-    "scale_channels": (0, 1, 3),
+    **dict.fromkeys("scale_channels shift_channels".split(), (0, 1, 3)),
     **dict.fromkeys("copy_channels repeat_channels".split(), (0, 3)),
     "slice_channels": (0, 4),
     "direct_conv": (0, 4, 7, 11),

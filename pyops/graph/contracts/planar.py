@@ -31,7 +31,7 @@ def contract(names: str, kinds: str):
 @contract("neg abs square sqrt rsqrt reciprocal exp expm1 log log1p erf tanh sigmoid relu gelu gelu_tanh "
           "silu mish hardswish hardsigmoid scaled_tanh logsigmoid softsign", "rR",)
 @contract("leaky_relu", "rfR")
-@contract("clamp hardtanh threshold softplus", "rffR")
+@contract("clamp hardtanh threshold shrink softplus", "rffR")
 @contract("elu", "rfffR")
 @contract("add_flat", "rrR")
 def one_size(*arguments) -> None:

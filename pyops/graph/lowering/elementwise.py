@@ -15,22 +15,33 @@ def add(low: Lowering, node: Node) -> None:
     a, b = node.inputs
     if len(node.output.shape) == 5:
         return volume.add(low, node)
+    plain = node.attrs.get("alpha", 1) == 1
+    if plain and numbers_of_samples(low, node, "shift_channels"):
+        return
     images = isinstance(a, Value) and isinstance(b, Value) and a.shape == b.shape and len(a.shape) in (3, 4)
-    if not images or not (low.is_map(a) or low.is_map(b)) or node.attrs.get("alpha", 1) != 1:
+    if not images or not (low.is_map(a) or low.is_map(b)) or not plain:
         return flat(low, node)
     low.add("add_maps", low.as_map(a).ref, low.as_map(b).ref, node.epilogue.activation or activations.NONE,
             low.new_map(node.output).ref, node=node, algorithm="add")
 
 
+def numbers_of_samples(low: Lowering, node: Node, kernel: str) -> bool:
+    """An image and a number a sample and channel, as squeeze-and-excitation has it; False if it is not."""
+    for image, numbers in (node.inputs, node.inputs[::-1]):
+        if (low.is_map(image) and isinstance(numbers, Value) and len(image.shape) in (3, 4)
+                and numbers.shape == (*image.shape[:2], *(1,) * (len(image.shape) - 2))):
+            low.add(kernel, low.as_map(image).ref, low.as_planar(numbers).reshaped(image.shape[:2]),
+                    node.epilogue.activation or activations.NONE, low.new_map(node.output).ref, node=node,
+                    algorithm="scale" if kernel == "scale_channels" else "add")
+            return True
+    return False
+
+
 def mul(low: Lowering, node: Node) -> None:
-    """An image times a number a channel, as squeeze-and-excitation has it; or times another
-    image."""
+    """An image times a number a channel, of each sample or of all; or times another image."""
+    if numbers_of_samples(low, node, "scale_channels"):
+        return
     for image, gate in (node.inputs, node.inputs[::-1]):
-        if low.is_map(image) and isinstance(gate, Value) and gate.shape == (*image.shape[:2], 1,
-                                                                            1) and len(image.shape) == 4:
-            low.add("scale_channels", low.as_map(image).ref, low.as_planar(gate).reshaped(image.shape[:2]),
-                    activations.NONE, low.new_map(node.output).ref, node=node, algorithm="scale")
-            return
         if low.is_map(image) and isinstance(gate, np.ndarray) and by_channel(gate, image.shape):
             scale, shift = (packing.bias(v, image.shape[1]) for v in (gate.reshape(-1), np.zeros(gate.size)))
             low.add("affine_channels", low.as_map(image).ref, scale, shift, node.epilogue.activation
@@ -120,7 +131,8 @@ def cat(low: Lowering, node: Node) -> None:
 
 def joins_channels(node: Node) -> bool:
     """Whether images, none of them a constant, are put together along their channels."""
-    return (node.attrs["dim"] in (1, -3) and len(node.output.shape) == 4
+    axes = len(node.output.shape)
+    return (axes in (3, 4) and node.attrs["dim"] in (1, 1 - axes)
             and all(isinstance(v, Value) and v.dtype == np.float32 for v in node.inputs))
 
 

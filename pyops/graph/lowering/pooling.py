@@ -1,19 +1,23 @@
 """Pooling, means over images, resizing and padding, in blocked layout."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ...ops.interpolate import tables
 from ...ops.pad import MODES
 from ..ir import Node, Value
 from ..passes.fuse_mean import is_global_mean
-from .context import Declined, Lowering, Window, four
+from .context import BLOCK, Declined, Lowering, Window, four
 
 
 def max_pool(low: Lowering, node: Node) -> None:
     x, window = blocked_window(low, node)
     if window.kernel == (0, 0, 0):
-        raise Declined("adaptive windows of a maximum")
+        if window.output != (1, 1, 1):
+            raise Declined("adaptive windows of a maximum")
+        return global_max(low, node, x)
     low.add("max_pool_blocked", low.as_map(x).ref, planar(window),
             low.new_map(node.output).ref, node=node, algorithm="pool")
 
@@ -37,12 +41,36 @@ def global_mean(low: Lowering, node: Node, x: Value) -> None:
             algorithm="pool")
 
 
-def mean(low: Lowering, node: Node) -> None:
-    """The row `sum` with a scale, over both axes of an image: its global mean."""
+def global_max(low: Lowering, node: Node, x: Value) -> None:
+    n, c, h, w = four(x.shape)
+    found = low.free_map(n, c, 1, 1)
+    low.add("max_pool_blocked", low.as_map(x).ref, Window((h, w), (1, 1), (0, 0), (1, 1)), found.ref, node=node,
+            algorithm="pool")
+    if c % BLOCK == 0:   # single pixels: both layouts are the same numbers
+        low.planar[node.output] = found.ref.reshaped(node.output.shape)
+    else:
+        low.add("from_blocked", found.ref, low.new_planar(node.output).reshaped((n, c, 1, 1)), algorithm="layout")
+
+
+def amax(low: Lowering, node: Node) -> None:
     x = node.inputs[0]
-    if not low.is_map(x) or len(x.shape) != 4 or tuple(sorted(d % 4 for d in node.attrs["dims"])) != (2, 3):
+    if not low.is_map(x) or not over_pixels(node) or 0 in x.shape:
+        raise Declined("no maximum over images")
+    global_max(low, node, x)
+
+
+def over_pixels(node: Node) -> bool:
+    """Whether a reduction is over all axes of images but samples and channels."""
+    axes = node.inputs[0].ndim
+    return axes in (3, 4) and tuple(sorted(d % axes for d in node.attrs["dims"])) == tuple(range(2, axes))
+
+
+def mean(low: Lowering, node: Node) -> None:
+    """The row `sum` with a scale, over all pixels of an image: its global mean."""
+    x = node.inputs[0]
+    if not low.is_map(x) or not over_pixels(node):
         raise Declined("no mean over images")
-    if abs(node.attrs.get("scale", 1.0) * x.shape[2] * x.shape[3] - 1) > 1e-12:
+    if abs(node.attrs.get("scale", 1.0) * math.prod(x.shape[2:]) - 1) > 1e-12:
         raise Declined("a sum")
     global_mean(low, node, x)
 
@@ -82,4 +110,4 @@ def blocked_window(low: Lowering, node: Node):
     return x, window
 
 
-RULES = {"max_pool": max_pool, "avg_pool": avg_pool, "sum": mean, "resample": resample, "pad": pad}
+RULES = {"max_pool": max_pool, "avg_pool": avg_pool, "sum": mean, "amax": amax, "resample": resample, "pad": pad}
