@@ -1,4 +1,4 @@
-"""Groups of whole blocks of channels by Winograd's algorithm, each a call on its part of the maps."""
+"""Wide groups, of whole blocks, by Winograd's algorithm, each a call on its part of the maps."""
 import io
 
 import numpy as np
@@ -24,7 +24,7 @@ TAILS = {"plain": lambda y: y, "residual": lambda y: F.relu(y + F.exp(-F.relu(y)
 @pytest.mark.parametrize("memory", ["fast", "lean"])
 def test_groups(monkeypatch, tail, memory):
     monkeypatch.setenv("PYOPS_FORCE_ALGO", "winograd4")
-    x, weight, bias = drawn(2, 96, 13, 10), drawn(144, 32, 3, 3), drawn(144)
+    x, weight, bias = drawn(2, 192, 13, 10), drawn(240, 64, 3, 3), drawn(240)
 
     def layer(x, weight, bias):
         return TAILS[tail](F.conv2d(F.relu(x), weight, bias, 1, 1, 1, 3))
