@@ -9,53 +9,26 @@ from __future__ import annotations
 
 import math
 import mmap
-import sys
 from typing import Any, BinaryIO
 
 import numpy as np
 
 STRIP = 1 << 20   # bytes
-POPULATE_WRITE = 23   # of Linux 5.14 and later; Python has no name for it
 
 
 class Mapped:
-    """A private map of an open file. free: whether whoever has the one array of a piece may write to it
-    (`own`), which changes no file."""
+    """A private map of an open file."""
 
     def __init__(self, file: BinaryIO) -> None:
         """OSError or ValueError for what cannot be mapped."""
         self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         self.address: int = np.frombuffer(self.map, np.uint8).__array_interface__["data"][0]
-        self.free = False
-        self.places: list[tuple[int, int]] = []   # of all arrays
-        self._alone: set[tuple[int, int]] | None = None
 
     def array(self, shape: tuple[int, ...], dtype: Any, first: int) -> np.ndarray:
         """The array at a place, all of which is in the file."""
         dtype = np.dtype(dtype)
         assert 0 <= first and first + math.prod(shape) * dtype.itemsize <= len(self.map)
-        self.places.append((first, first + math.prod(shape) * dtype.itemsize))
         return np.asarray(Piece(self, first, tuple(map(int, shape)), dtype))
-
-    def alone(self, first: int, end: int) -> bool:
-        """Whether no other array lies on the one at a place: a file may have two share their numbers."""
-        if self._alone is None:
-            self._alone, reached = set(), 0
-            places = sorted(self.places)
-            for place, (behind, _) in zip(places, [*places[1:], (len(self.map), 0)]):
-                if reached <= place[0] and place[1] <= behind:
-                    self._alone.add(place)
-                reached = max(reached, place[1])
-        return (first, end) in self._alone
-
-    def prepare(self, first: int, end: int) -> None:
-        """All of these bytes will be written to: the system may provide for them at once."""
-        first = first // mmap.PAGESIZE * mmap.PAGESIZE
-        if sys.platform == "linux":
-            try:
-                self.map.madvise(POPULATE_WRITE, first, end - first)
-            except (OSError, ValueError):   # a system that knows no such thing
-                pass
 
     def forget(self, first: int, end: int) -> None:
         """Nobody needs these bytes any more."""
@@ -68,10 +41,10 @@ class Mapped:
 class Piece:
     """What an array in a map has as its base, and so have all views of it."""
 
-    __slots__ = ("mapped", "first", "end", "changed", "__array_interface__")
+    __slots__ = ("mapped", "first", "end", "__array_interface__")
 
     def __init__(self, mapped: Mapped, first: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self.mapped, self.first, self.changed = mapped, first, False
+        self.mapped, self.first = mapped, first
         self.end = first + math.prod(shape) * dtype.itemsize
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str,
                                     "data": (mapped.address + first, False)}
@@ -87,21 +60,6 @@ def borrowed(array: np.ndarray) -> bool:
     return isinstance(array.base, Piece)
 
 
-def own(array: np.ndarray) -> np.ndarray | None:
-    """The array's memory to be written to, as another array, if it is all of a piece that was given up; the
-    caller knows that nobody else reads the numbers that it has now."""
-    piece = whole_piece(array)
-    if piece is None or not piece.mapped.free or not piece.mapped.alone(piece.first, piece.end):
-        return None
-    taken = np.asarray(Piece(piece.mapped, piece.first, array.shape, array.dtype))
-    piece.end = piece.first   # the old one gives nothing back
-    new = whole_piece(taken)
-    assert new is not None
-    new.changed = True
-    piece.mapped.prepare(new.first, new.end)
-    return taken
-
-
 def whole_piece(array: np.ndarray) -> Piece | None:
     """The piece that an array in order is all of."""
     piece = array.base
@@ -113,7 +71,7 @@ def seen(array: np.ndarray, first: int, end: int) -> None:
     """These bytes of an array were read and need not stay in memory: where they are as in the file, they
     are there again when they are looked at."""
     piece = whole_piece(array)
-    if piece is not None and not piece.changed:
+    if piece is not None:
         piece.mapped.forget(piece.first + first, piece.first + end)
 
 

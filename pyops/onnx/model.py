@@ -70,20 +70,16 @@ class Graph:
 class Model(Graph):
     opset: int = 0
     unknown: list[Node] = field(default_factory=list)
-    maps: list[Mapped] = field(default_factory=list)   # of files, where its larger constants lie
 
     def give_up(self) -> None:
-        """Nobody will ask for its constants any more; those who have one may write to it."""
+        """Nobody will ask for its constants any more."""
         self.constants.clear()
-        for mapped in self.maps:
-            mapped.free = True
 
     def keep(self) -> None:
         """Its constants are read now, to stay as they are whatever becomes of the files."""
         for name, array in self.constants.items():
             if borrowed(array):
                 self.constants[name] = array.copy()
-        self.maps.clear()
 
 
 def read(source, known) -> Model:
@@ -118,7 +114,6 @@ def read(source, known) -> Model:
         graph.last,
         opset,
         [n for n in every(graph.nodes) if n.op not in known],
-        [mapped for mapped in beside.maps.values() if mapped is not None],
     )
 
 

@@ -43,12 +43,9 @@ WITH_SIZES = (trim_taps.run,)   # these depend on sizes, which a graph for sever
 ONCE_CHOSEN = (fuse_pool.run,)   # these need to know the algorithms of convolutions
 
 
-IN_BODIES = {fold_batch_norm.run: fold_batch_norm.in_body}
-
-
 def run_all(graph, order=ORDER) -> None:
     for each in order:
         each(graph)
     for node in graph.nodes:
         for body in node.bodies:
-            run_all(body, tuple(IN_BODIES.get(each, each) for each in order))
+            run_all(body, order)

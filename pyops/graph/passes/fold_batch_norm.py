@@ -5,29 +5,18 @@ mean) s + shift, computed in float64.
 from __future__ import annotations
 
 import math
-from collections import Counter
 
 import numpy as np
 
 from ... import _C
 from ...core import memory
-from ...files.pieces import own
 from ..ir import Graph, Node, Value
-from ..shared import once, owner
+from ..shared import once
 
 ROWS = 1 << 16   # weights that are scaled at a time
 
 
 def run(graph: Graph) -> None:
-    fold_all(graph, read_once(graph))
-
-
-def in_body(graph: Graph) -> None:
-    """The same for a body, which does not see who else reads its weights."""
-    fold_all(graph, set())
-
-
-def fold_all(graph: Graph, alone: set[int]) -> None:
     consumers = graph.consumers()
     for node in list(graph.nodes):
         if node.op != "batch_norm" or not isinstance(node.inputs[0], Value):
@@ -35,11 +24,11 @@ def fold_all(graph: Graph, alone: set[int]) -> None:
         producer = node.inputs[0].node
         layer = layer_of_rows(graph, node, consumers)
         if layer is not None and constant(node):
-            fold(layer, *scale_and_shift(node), alone)
+            fold(layer, *scale_and_shift(node))
             graph.drop(node, node.inputs[0], consumers)
         elif producer is not None and foldable(producer) and graph.only_consumer(
                 node.inputs[0], consumers) is node and constant(node):
-            fold(producer, *scale_and_shift(node), alone)
+            fold(producer, *scale_and_shift(node))
             graph.drop(node, producer.output, consumers)
 
 
@@ -75,15 +64,7 @@ def scale_and_shift(node: Node) -> tuple[np.ndarray, np.ndarray]:
     return scale, (0 if bias is None else bias) - mean * scale
 
 
-def read_once(graph: Graph) -> set[int]:
-    """The arrays, by id, in whose memory one input of one node lies and no more."""
-    count = Counter(id(owner(v)) for node in graph.every() for v in (*node.inputs, *(node.normalised or ()))
-                    if isinstance(v, np.ndarray))
-    return {array for array, times in count.items() if times == 1}
-
-
-def fold(producer: Node, scale: np.ndarray, shift: np.ndarray, alone: set[int]) -> None:
-    """alone: as read_once has it."""
+def fold(producer: Node, scale: np.ndarray, shift: np.ndarray) -> None:
     x, weight, bias = producer.inputs
     shape = [1] * weight.ndim
     axis = producer.row.filter_axis
@@ -91,13 +72,7 @@ def fold(producer: Node, scale: np.ndarray, shift: np.ndarray, alone: set[int]) 
     if weight.shape[axis] != scale.size:   # a linear layer's batch norm over another axis
         return
     offset = shift if bias is None else bias * scale + shift
-    there = own(weight) if id(weight) in alone else None
-    if there is not None:
-        alone.discard(id(weight))
-        multiplied(there, scale.reshape(shape), there)
-    else:
-        there = scaled(weight, tuple(shape), scale.tobytes())
-    producer.inputs = [x, there, offset.astype(weight.dtype)]
+    producer.inputs = [x, scaled(weight, tuple(shape), scale.tobytes()), offset.astype(weight.dtype)]
 
 
 @once
