@@ -46,6 +46,19 @@ def test_parts_of_images(stride, index, padding):
             drawn(24, 16, 3, 3), drawn(24))
 
 
+@pytest.mark.parametrize("stride", [1, (1, 2), 2])
+@pytest.mark.parametrize("index", [np.s_[:, :, :3], np.s_[..., :5], np.s_[:, :, 1:-1, 1:], np.s_[..., 1:-1, 1:-2]])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("channels, groups", [(20, 1), (20, 2), (32, 1)])
+def test_parts_of_single_taps(stride, index, padding, channels, groups):
+    checked(lambda x, w: F.conv2d(x, w, None, stride, padding, 1, groups)[index], drawn(3, channels, 9, 11),
+            drawn(24, channels // groups, 1, 1))
+
+
+def test_parts_of_single_taps_of_sequences():
+    checked(lambda x, w: F.conv1d(x, w, padding=1)[..., :-3], drawn(2, 20, 50), drawn(24, 20, 1))
+
+
 def test_a_part_that_is_not_all_that_is_read():
     def network(x, w):
         y = F.conv2d(x, w, None, 1, 1)

@@ -44,6 +44,9 @@ def kept(cut: Node, axes: int) -> list[tuple[int, int]] | None:
 def cropped(conv: Node, axes: list[tuple[int, int]]) -> dict | None:
     """The attributes of those outputs; None where they would begin within the image."""
     a = conv.attrs
+    # kernels of single taps take the image's pixels as one row: theirs are its outputs
+    if all(n == 1 for n in conv.inputs[1].shape[2:]) and 1 in a["stride"]:
+        return None
     padding = tuple(p - first * s for p, (first, _), s in zip(a["padding"], axes, a["stride"]))
     size = tuple(end - first for first, end in axes)
     image = conv.inputs[0].shape[-len(size):]
