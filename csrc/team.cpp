@@ -13,6 +13,7 @@
 #include <mutex>
 #include <thread>
 #include <utility>
+#include "places.h"
 #include "team.h"
 
 void pyops_begin_thread();   // scratch.cpp
@@ -59,6 +60,7 @@ struct Team {
     std::atomic<int> begun{0};                     // workers that have what is each thread's own
     std::mutex lock;
     std::condition_variable wake;
+    places::Sleeper sleepers[MOST_THREADS];        // of workers, under `lock`
 
     void run_part(int part) {
         try {
@@ -89,12 +91,14 @@ struct Team {
             else if (idle < SPINS) pause();
             else {
                 std::unique_lock<std::mutex> hold(lock);
+                sleepers[self].lie_down();
                 asleep.fetch_add(1);
                 wake.wait(hold, [&] {
                     const Ticket t{ticket.load()};
                     return t.open() && self < t.threads();
                 });
                 asleep.fetch_sub(1);
+                sleepers[self].rise();
                 idle = 0;
             }
         }
@@ -116,7 +120,10 @@ struct Team {
         done.store(0, std::memory_order_relaxed);
         ticket.store(Ticket::of(Ticket{ticket.load(std::memory_order_relaxed)}.job() + 1, threads, parts));
         if (asleep.load()) {
-            { std::lock_guard<std::mutex> hold(lock); }
+            {
+                std::lock_guard<std::mutex> hold(lock);
+                places::spread(sleepers + 1, threads - 1);
+            }
             wake.notify_all();
         }
         while (work(0)) {}
