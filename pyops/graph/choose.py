@@ -26,7 +26,7 @@ FETCHED, TILES_CACHED = 1 << 20, 6 << 20
 MOST_GROUPS, GROUP = 8, 4000   # of Winograd's algorithm; nanoseconds that each takes besides its sums
 GROUPED = 0.78      # what direct convolutions of groups that fill no blocks reach of others' speed
 ONE_VECTOR = 0.85   # and what multiplying by a single vector of filters at a time does
-GROUP_TILE = 40     # nanoseconds that a tile of a narrow group takes besides products and transforms
+GROUP_TILE = 60     # nanoseconds that a tile of a narrow group takes besides products and transforms
 NARROW, WIDE = 8, 64   # channels and filters of groups: multiples of the former; at least the latter
 
 
