@@ -126,21 +126,44 @@ void any_argmin(InAny x, i64 outer, i64 n, i64 inner, bool last, Out<i64> y) {
 }
 
 namespace {
+constexpr int LINES = 4;   // at once: each is a chain of sums, which one core makes several of in the same time
+
+// Of `COUNT` lines that begin at from[...], their elements `step` apart
+template <int COUNT, class T, class F>
+void running_lines(const T* x, T* y, const i64 (&from)[LINES], i64 n, i64 step, bool exclusive, int start, F join) {
+    using S = Sum<Value<T>>;
+    S kept[COUNT];
+    for (S& each : kept) each = S(start);
+    for (i64 i = 0; i < n; ++i)
+        #pragma GCC unroll 4
+        for (int line = 0; line < COUNT; ++line) {
+            const i64 at = from[line] + i * step;
+            const S next = join(kept[line], S(read(x[at])));
+            write(y[at], converted<T>(exclusive ? kept[line] : next));
+            kept[line] = next;
+        }
+}
+
 template <class F>
 void running(const InAny& x, i64 outer, i64 n, i64 inner, bool exclusive, bool reverse, const OutAny& y,
              int start, F join) {
     for_element(x.element, [&](auto element) {
         using T = decltype(element);
-        using S = Sum<Value<T>>;
         parallel_for(outer * inner, 1 + GRAIN / (n + 1), [&](i64 begin, i64 end) {
-            for (i64 t = begin; t < end; ++t) {
-                const i64 first = t / inner * n * inner + t % inner;
-                S kept = S(start);
-                for (i64 i = 0; i < n; ++i) {
-                    const i64 at = first + (reverse ? n - 1 - i : i) * inner;
-                    const S next = join(kept, S(read(x.as<const T>()[at])));
-                    write(y.as<T>()[at], converted<T>(exclusive ? kept : next));
-                    kept = next;
+            const i64 step = reverse ? -inner : inner;
+            const T* in = x.as<const T>();
+            T* out = y.as<T>();
+            for (i64 t = begin; t < end; t += LINES) {
+                i64 from[LINES] = {};
+                for (i64 line = 0; line < LINES && t + line < end; ++line)
+                    from[line] = ((t + line) / inner * n + (reverse ? n - 1 : 0)) * inner + (t + line) % inner;
+                if (t + LINES <= end) {
+                    running_lines<LINES>(in, out, from, n, step, exclusive, start, join);
+                    continue;
+                }
+                for (i64 line = 0; line < end - t; ++line) {
+                    const i64 one[LINES] = {from[line]};
+                    running_lines<1>(in, out, one, n, step, exclusive, start, join);
                 }
             }
         });

@@ -225,6 +225,7 @@ def test_it_is_needed():
     """Without it the algorithm of some layer depends on the batch."""
     model = create_model("resnet18", classes=10)
     model.eval()
-    chosen = [[s.algorithm for s in pyops.compile(model, array(n, 3, 64, 64), batch_invariant=on).steps]
-              for on in (False, True) for n in (1, 8)]
+    # filters that all samples meet may be made beforehand or as they are met: the same bits
+    chosen = [[s.algorithm for s in pyops.compile(model, array(n, 3, 64, 64), batch_invariant=on).steps
+               if s.algorithm != "filters"] for on in (False, True) for n in (1, 8)]
     assert chosen[0] != chosen[1] and chosen[2] == chosen[3]
