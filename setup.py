@@ -81,7 +81,8 @@ BORROWED = {("avx512", "f64"): "avx2"}   # the set that has the other families' 
 
 PYTHON_SCALARS = {"Dims": "Dims", "Window": "Window", "Act": "Act", "bool": "bool", "double": "float",
                   "i64": "int"}
-PYTHON_ELEMENTS = {"real": "Real", "i64": "np.int64", "std::uint8_t": "np.uint8", "uint8_t": "np.uint8"}
+PYTHON_ELEMENTS = {"real": "Real", "double": "np.float64", "i64": "np.int64", "std::uint8_t": "np.uint8",
+                   "uint8_t": "np.uint8"}
 PYTHON_ANY = {"InAny": "NDArray[Any] | None", "OutAny": "NDArray[Any]"}
 
 # names of functions inside the extension are a fifth of a megabyte of every wheel; builds with

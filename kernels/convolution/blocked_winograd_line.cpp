@@ -8,6 +8,7 @@
 // same chain of operations whatever the batch, the threads, or a tile's place at a border, where pixels
 // outside the image are zeros.
 #include "convolution/blocked_tile.h"
+#include "gemm/gemm.h"
 #include "winograd_batch.h"
 #include "winograd_uneven.h"
 
@@ -289,24 +290,28 @@ template <int TILE, int TAPS> void run(const Job& job) {
     }
 }
 
-// G w, for a block of filters at a time
+// G w in double, for a block of filters and some channels at a time: each point gets some lines of memory side by side
 template <int TILE, int TAPS> void transform_filters(In<real> weight, real* u) {
     constexpr Winograd<TILE, TAPS> winograd;
-    constexpr i64 SIDE = winograd.SIDE;
-    const i64 filters = weight.dim(0), channels = weight.dim(1);
+    constexpr i64 SIDE = winograd.SIDE, TOGETHER = 16;
+    const i64 filters = weight.dim(0), channels = weight.dim(1), pieces = ceil_div(channels, TOGETHER);
     double g[SIDE][TAPS];
     for (int i = 0; i < SIDE; ++i) winograd.filter_row(i, g[i]);
-    parallel_for(ceil_div(filters, BLOCK) * channels, 64, [&](i64 begin, i64 end) {
+    parallel_for(ceil_div(filters, BLOCK) * pieces, 4, [&](i64 begin, i64 end) {
+        alignas(64) real taps[TOGETHER * TAPS * BLOCK];
         for (i64 at = begin; at < end; ++at) {
-            const i64 block = at / channels, c = at % channels, some = at_most(BLOCK, filters - block * BLOCK);
-            const real* from = weight.data + (block * BLOCK * channels + c) * TAPS;
+            const i64 block = at / pieces, c0 = at % pieces * TOGETHER, count = at_most(TOGETHER, channels - c0);
+            pack_rows<BLOCK>(weight.data + (block * BLOCK * channels + c0) * TAPS, channels * TAPS,
+                             (int)at_most(BLOCK, filters - block * BLOCK), count * TAPS, taps);
             for (i64 i = 0; i < SIDE; ++i) {
-                real* to = u + ((block * SIDE + i) * channels + c) * BLOCK;
-                for (i64 k = 0; k < BLOCK; ++k) {
-                    double sum = 0;
-                    for (i64 t = 0; t < TAPS && k < some; ++t) sum += g[i][t] * from[k * channels * TAPS + t];
-                    to[k] = (real)sum;
-                }
+                real* const to = u + ((block * SIDE + i) * channels + c0) * BLOCK;
+                for (i64 c = 0; c < count; ++c)
+                    for (i64 k = 0; k < BLOCK; ++k) {
+                        double sum = 0;
+                        #pragma GCC unroll 8
+                        for (i64 t = 0; t < TAPS; ++t) sum += g[i][t] * taps[(c * TAPS + t) * BLOCK + k];
+                        to[c * BLOCK + k] = (real)sum;
+                    }
             }
         }
     });
@@ -360,8 +365,8 @@ void winograd_line_weights(In<real> weight, i64 tile, Out<real> u) {
 void winograd_line(InMap<real> x, In<real> weight, In<real> u, i64 tile, i64 axis, In<real> bias, InMap<real> residual,
                    i64 padding, i64 dilation, Act act, OutMap<real> y) {
     if (axis == 1) {
-        convolve_lines(x, weight, u, tile, ROWS, y.n, y.h, x.w / dilation, y.w / dilation, dilation, bias, residual,
-                       padding / dilation, act, y);
+        convolve_lines(x, weight, u, tile, Axis::ROWS, y.n, y.h, x.w / dilation, y.w / dilation, dilation, bias,
+                       residual, padding / dilation, act, y);
         return;
     }
     const auto phases = [=](auto map) {   // as many rows side by side are one

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .. import _C
 from ..core import memory
+from ..core.backends import active
 from ..files.pieces import borrowed, copy_into, seen
 from .shared import once
 
 BLOCK = 16
+LARGEST_TAP = 64   # squares of a filter's largest tap over those of the others
 AT_ONCE = 1 << 16   # numbers that are looked at together: what is made of them stays in cache
 
 
@@ -300,7 +301,6 @@ def winograd_shape(w: np.ndarray, tile: int) -> tuple[int, ...]:
     return rounded(K) // BLOCK, (tile + side - 1) ** 2, C, BLOCK
 
 
-@once
 def even_filters(w: np.ndarray) -> bool:
     """Whether Winograd's algorithm may take filters (K, C, R, S): an eighth at least of each, by
     root sum of squares, lies beside its largest tap.
@@ -308,16 +308,29 @@ def even_filters(w: np.ndarray) -> bool:
     As kernels/convolution/winograd_uneven.h has it: an output of any other depends on one pixel,
     but would err by all pixels of its tile.
     """
-    w = np.ascontiguousarray(w, np.float32)
-    return _C.even(w, len(w), 64.0) if w.size else True
+    return looked_at(np.ascontiguousarray(w, np.float32))[1] if w.size else True
+
+
+def finite(w: np.ndarray) -> bool:
+    if w.dtype == np.float32 and w.flags.c_contiguous:
+        return looked_at(w)[0]
+    step = max(1, AT_ONCE // max(1, w[:1].size)) if w.ndim else 1
+    return all(np.isfinite(w[i:i + step]).all() for i in range(0, len(w), step)) if w.ndim else bool(np.isfinite(w))
 
 
 @once
-def finite(w: np.ndarray) -> bool:
-    if w.dtype == np.float32 and w.flags.c_contiguous:
-        return _C.finite(w)
-    step = max(1, AT_ONCE // max(1, w[:1].size)) if w.ndim else 1
-    return all(np.isfinite(w[i:i + step]).all() for i in range(0, len(w), step)) if w.ndim else bool(np.isfinite(w))
+def looked_at(w: np.ndarray) -> tuple[bool, bool]:
+    """Whether all float32 weights are finite, and whether each filter is even: they come from memory once."""
+    squares = np.empty((len(w) if w.ndim else 1, 2))
+    active.get().f32.weight_squares(as_bytes(w), squares)
+    sums, most = squares.T
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite(sums).all()), bool((most <= LARGEST_TAP * (sums - most)).all())
+
+
+def as_bytes(w: np.ndarray) -> np.ndarray:
+    """Of an array in order, for kernels to read where it need not be aligned."""
+    return w.reshape(-1).view(np.uint8)
 
 
 @once

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from pyops import _C
-from pyops.graph import packing
+from pyops.graph import line, packing
 
 RNG = np.random.default_rng(0)
 
@@ -19,12 +19,12 @@ def unaligned(array):
 @pytest.mark.parametrize("lie", [np.array, unaligned])
 def test_finite(size, lie):
     values = RNG.standard_normal(size).astype(np.float32)
-    assert _C.finite(lie(values))
+    assert packing.finite(lie(values))
     for odd in (np.inf, -np.inf, np.nan):
         for at in {0, size // 2, size - 1} if size else ():
             changed = values.copy()
             changed[at] = odd
-            assert not _C.finite(lie(changed))
+            assert not packing.finite(lie(changed))
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 3, 3), (17, 64, 3, 3), (2, 200, 5, 5), (1, 1, 3, 3)])
@@ -45,11 +45,23 @@ def test_even_filters(shape, lie):
         assert not packing.even_filters(lie(uneven))
 
 
-def test_rows_have_to_be_whole_and_of_floats():
-    with pytest.raises(ValueError, match="rows"):
-        _C.even(np.zeros(5, np.float32), 2, 64.0)
-    with pytest.raises(TypeError, match="float32"):
-        _C.finite(np.zeros(5))
+@pytest.mark.parametrize("shape", [(3, 5, 3, 3), (70, 131, 1, 1), (4, 9000), (1, 1), (33, 31)])
+@pytest.mark.parametrize("lie", [np.array, unaligned])
+def test_squares_and_scaled_weights(shape, lie, backend):
+    sizes = 10 ** RNG.uniform(-25, 25, (shape[0],) + (1,) * (len(shape) - 1))
+    w = (RNG.standard_normal(shape) * sizes).astype(np.float32)
+    kernels, found = getattr(_C, backend).f32, np.full((shape[0], 2), np.nan)
+    kernels.weight_squares(packing.as_bytes(lie(w)), found)
+    squares = np.square(w.reshape(shape[0], -1), dtype=np.float64)
+    assert np.allclose(found[:, 0], squares.sum(1), rtol=1e-13, atol=0)
+    assert np.array_equal(found[:, 1], squares.max(1))
+    for axis in (0, 1):
+        factors = RNG.standard_normal(shape[axis])
+        made = lie(np.full_like(w, np.nan))
+        inner = w[(0,) * (axis + 1)].size if w.size else 1
+        kernels.scale_weights(packing.as_bytes(lie(w)), factors, inner, packing.as_bytes(made))
+        by = factors.reshape([-1 if a == axis else 1 for a in range(w.ndim)])
+        assert np.array_equal(made, (w.astype(np.float64) * by).astype(np.float32))
 
 
 @pytest.mark.parametrize("filters,features", [(16, 3), (33, 20), (5, 64), (48, 1)])
@@ -59,6 +71,38 @@ def test_turned_rows_are_packed_as_others(filters, features, backend):
     want = packing.linear(kernels, w)
     for turned in (np.ascontiguousarray(w.T).T, unaligned(np.ascontiguousarray(w.T)).T, unaligned(w)):
         assert np.array_equal(packing.linear(kernels, turned), want)
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 9), (33, 20, 9), (5, 40, 1), (48, 3, 25), (17, 1, 49), (16, 31, 3)])
+def test_packed_weights(shape, backend):
+    w, kernels = RNG.standard_normal(shape).astype(np.float32), getattr(_C, backend).f32
+    filters, channels, taps = shape
+    whole = np.zeros((packing.rounded(filters), packing.rounded(channels), taps), np.float32)
+    whole[:filters, :channels] = w
+    want = whole.reshape(-1, 16, whole.shape[1] // 16, 16, taps).transpose(0, 2, 4, 3, 1)
+    made = np.full((len(want), want[0].size // 16, 16), np.nan, np.float32)
+    kernels.pack_weights(w, made)
+    assert np.array_equal(made, want.reshape(made.shape))
+    rows = w.reshape(filters, -1, 1)   # no channels are added
+    made = np.full((len(want), channels * taps, 16), np.nan, np.float32)
+    kernels.pack_weights(rows, made)
+    assert np.array_equal(made, whole[:, :channels].reshape(-1, 16, channels * taps).transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("taps,tile", [(3, 4), (3, 6), (5, 4), (5, 6), (7, 2), (7, 4)])
+@pytest.mark.parametrize("filters,channels", [(16, 16), (33, 37), (5, 1)])
+def test_filters_along_a_line(filters, channels, taps, tile, backend):
+    """Sums of exact products in double, as exact ones round."""
+    w, kernels = RNG.standard_normal((filters, channels, taps)).astype(np.float32), getattr(_C, backend).f32
+    u = line.transformed(kernels, w, tile)
+    unit = np.zeros((packing.rounded(taps), 1, taps), np.float32)
+    unit[:taps, 0] = np.eye(taps)
+    g = line.transformed(kernels, unit, tile)[0, :, 0, :taps].astype(np.float64)
+    want = np.einsum("it,kct->kic", g, w.astype(np.float64))
+    found = u.transpose(0, 3, 1, 2).reshape(-1, tile + taps - 1, channels)
+    scale = np.abs(g).sum(1).max() * np.abs(w).max()
+    assert np.abs(found[:filters] - want).max() <= 2 * np.finfo(np.float32).eps * scale
+    assert not found[filters:].any()
 
 
 def test_filters_at_odd_addresses_are_packed_as_others(backend):

@@ -8,9 +8,10 @@ import math
 
 import numpy as np
 
-from ... import _C
 from ...core import memory
+from ...core.backends import active
 from ..ir import Graph, Node, Value
+from ..packing import as_bytes
 from ..shared import once
 
 ROWS = 1 << 16   # weights that are scaled at a time
@@ -88,7 +89,8 @@ def multiplied(weight: np.ndarray, numbers: np.ndarray, made: np.ndarray) -> Non
     axis = int(np.argmax(numbers.shape))
     if (weight.dtype == made.dtype == np.float32 and weight.flags.c_contiguous and made.flags.c_contiguous
             and weight.size and numbers.size == weight.shape[axis]):
-        _C.scale(weight, np.ascontiguousarray(numbers, np.float64), math.prod(weight.shape[axis + 1:]), made)
+        active.get().f32.scale_weights(as_bytes(weight), np.ascontiguousarray(numbers, np.float64).reshape(-1),
+                                       math.prod(weight.shape[axis + 1:]), as_bytes(made))
         return
     factors = np.broadcast_to(numbers, weight.shape)
     step = max(1, ROWS // max(1, weight[:1].size))

@@ -1,0 +1,71 @@
+// What is done to a model's weights before they are packed. They are read where they lie in its file, in order
+// but not aligned: as bytes.
+#include "program_kernel.h"
+
+BEGIN_KERNELS
+namespace {
+constexpr i64 NUMBERS = 32;   // sums side by side, the same on every set, so that all sets add in one order
+
+// Of `count` numbers, the sum of squares and the largest one: in double, where both are exact products. The sum
+// is not finite if some number is not.
+void row_squares(const std::uint8_t* from, i64 count, double* found) {
+    double sum[NUMBERS] = {};
+    real peak[NUMBERS] = {};
+    const auto add = [&](const real (&v)[NUMBERS]) {
+        for (i64 i = 0; i < NUMBERS; ++i) {
+            const double d = v[i];
+            sum[i] += d * d;
+        }
+        for (i64 i = 0; i < NUMBERS; ++i) {
+            const real size = v[i] < 0 ? -v[i] : v[i];
+            peak[i] = peak[i] > size ? peak[i] : size;
+        }
+    };
+    real v[NUMBERS];
+    i64 at = 0;
+    for (; at + NUMBERS <= count; at += NUMBERS) {
+        std::memcpy(v, from + at * sizeof(real), sizeof v);
+        add(v);
+    }
+    if (at < count) {
+        std::memset(v, 0, sizeof v);
+        std::memcpy(v, from + at * sizeof(real), (count - at) * sizeof(real));
+        add(v);
+    }
+    double all = 0, most = 0;
+    for (i64 i = 0; i < NUMBERS; ++i) all += sum[i], most = peak[i] > most ? peak[i] : most;
+    found[0] = all, found[1] = most * most;
+}
+}  // namespace
+
+void weight_squares(In<std::uint8_t> weight, Out<double> y) {
+    const i64 rows = y.dim(0), count = rows ? weight.dim(0) / (i64)sizeof(real) / rows : 0;
+    parallel_for(rows, 1 + 65536 / (count + 1), [&](i64 begin, i64 end) {
+        for (i64 row = begin; row < end; ++row)
+            row_squares(weight.data + row * count * sizeof(real), count, y.data + 2 * row);
+    });
+}
+
+void scale_weights(In<std::uint8_t> weight, In<double> factors, i64 inner, Out<std::uint8_t> y) {
+    const i64 n = factors.dim(0), rows = weight.dim(0) / (i64)sizeof(real) / inner;
+    parallel_for(rows, 1 + 65536 / inner, [&](i64 begin, i64 end) {
+        real v[NUMBERS];
+        for (i64 row = begin; row < end; ++row) {
+            const double by = factors.data[row % n];
+            const std::uint8_t* const from = weight.data + row * inner * sizeof(real);
+            std::uint8_t* const to = y.data + row * inner * sizeof(real);
+            i64 at = 0;
+            for (; at + NUMBERS <= inner; at += NUMBERS) {
+                std::memcpy(v, from + at * sizeof(real), sizeof v);
+                for (i64 i = 0; i < NUMBERS; ++i) v[i] = (real)(v[i] * by);
+                std::memcpy(to + at * sizeof(real), v, sizeof v);
+            }
+            for (; at < inner; ++at) {
+                std::memcpy(v, from + at * sizeof(real), sizeof *v);
+                v[0] = (real)(v[0] * by);
+                std::memcpy(to + at * sizeof(real), v, sizeof *v);
+            }
+        }
+    });
+}
+END_KERNELS
