@@ -2,6 +2,7 @@
 // channels, and its transpose. Other groups: blocked_grouped.cpp.
 #include "blocked/labels.h"
 #include "convolution/blocked_rows.h"
+#include "convolution/direct_few.h"
 #include "convolution/direct_layer.h"
 
 BEGIN_KERNELS
@@ -314,6 +315,7 @@ void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In
     l.channels = channels;
     Scratch<Tap> taps(weight.dim(2) * weight.dim(3));
     Phase p = plain_phase(window, y, taps);
+    if (is_of_few_pixels(l, p)) return convolve_few(l, p);
     if (is_pointwise(window)) flatten(l, p);
     if (l.group_blocks > 0) convolve_by_channels(l, p, channels_at_once(l, p));
     else convolve<BLOCK>(l, &p, 1);

@@ -19,8 +19,9 @@ constexpr int GROUP = 6;
 // Groups of equally many tiles, one behind the other in V and in M.
 struct Groups {
     const real* v;
-    i64         v_next;   // values from a group to the next
+    i64         v_next;        // values from a group to the next
     i64         count;
+    i64         v_block = 0;   // from a block of channels to the next, if others than of a group lie between
 };
 
 // u and m: of the first vector; the second ones lie `u_next` and `m_next` values further.
@@ -55,6 +56,7 @@ template <int P, int VECTORS>
 static __attribute__((noinline)) void multiply_groups(const Groups& g, i64 channels, const Filters& f) {
     const char* ahead = f.ahead;
     real*       m     = f.m;
+    const i64   v_block = g.v_block ? g.v_block : P * BLOCK;
     for (i64 group = 0; group < g.count; ++group, m += P * BLOCK) {
         V acc[P][VECTORS] = {};
         if (f.more)
@@ -70,7 +72,7 @@ static __attribute__((noinline)) void multiply_groups(const Groups& g, i64 chann
             ahead += f.ahead_next, u[0] += BLOCK, u[1] += BLOCK;
         };
         i64 left = channels;
-        for (; left >= BLOCK; left -= BLOCK, v += P * BLOCK)
+        for (; left >= BLOCK; left -= BLOCK, v += v_block)
             #pragma GCC unroll 4
             for (int c = 0; c < BLOCK; ++c) next_channel(c);
         for (i64 c = 0; c < left; ++c) next_channel(c);

@@ -84,6 +84,13 @@ CASES = {
     "the_same_with_a_stride": (2, 130, 80, 32, 32, 1, 1, (3, 2), (0, 0), (1, 1), 1),
     "many_chunks": (3, 32, 17, 130, 67, 3, 3, (2, 2), (0, 0), (1, 1), 1),
     "one_pixel": (2, 33, 16, 1, 1, 3, 3, (1, 1), (1, 1), (1, 1), 1),
+    "few_pixels": (1, 154, 100, 4, 4, 3, 3, (1, 1), (1, 1), (1, 1), 1),
+    "few_pixels_in_place": (1, 200, 250, 4, 3, 1, 1, (1, 1), (0, 0), (1, 1), 1),
+    "few_pixels_with_a_stride": (1, 152, 90, 6, 7, 3, 3, (2, 2), (1, 1), (1, 1), 1),
+    "few_pixels_of_each_sample": (43, 97, 80, 3, 3, 3, 3, (1, 1), (1, 1), (1, 1), 1),
+    "few_pixels_that_padding_adds_to": (1, 200, 64, 2, 1, 1, 1, (1, 1), (1, 1), (1, 1), 1),
+    "many_weights_of_49_pixels": (1, 270, 150, 7, 7, 3, 3, (1, 1), (1, 1), (1, 1), 1),
+    "many_weights_in_place": (1, 520, 500, 7, 7, 1, 1, (1, 1), (0, 0), (1, 1), 1),
 }
 
 
@@ -114,33 +121,34 @@ def test_direct(isa, case):
 
 @pytest.mark.parametrize("isa", NATIVE)
 @pytest.mark.parametrize("filter_size", [1, 3])
-def test_direct_of_a_normalised_input(isa, filter_size):
+@pytest.mark.parametrize("c, k, h, w", [(40, 24, 9, 8), (195, 180, 2, 3)])
+def test_direct_of_a_normalised_input(isa, filter_size, c, k, h, w):
     """As a dense block has it: batch norm and relu come before the convolution, whose
     padding is then of zeros."""
-    x, weight, bias, scale, shift = draw(5, (2, 40, 9, 8), (24, 40, filter_size, filter_size), (24,), (40,),
-                                         (40,))
+    x, weight, bias, scale, shift = draw(5, (2, c, h, w), (k, c, filter_size, filter_size), (k,), (c,), (c,))
     padding = filter_size // 2
     want = reference(F.conv2d, np.maximum(x * scale[:, None, None] + shift[:, None, None], 0), weight, bias,
                      1, padding)
     y = Guarded(*want.shape)
-    kernels(isa).direct_conv(blocked(x), 40, packing.bias(scale, 40), packing.bias(shift, 40), None,
-                             packing.direct(kernels(isa), weight), packing.bias(bias, 24), None,
+    kernels(isa).direct_conv(blocked(x), c, packing.bias(scale, c), packing.bias(shift, c), None,
+                             packing.direct(kernels(isa), weight), packing.bias(bias, k), None,
                              ((filter_size,) * 2, (1, 1), (padding, padding), (1, 1)), 1, NONE, y.map)
     close(y.result(), want, weight[0].size)
 
 
 @pytest.mark.parametrize("isa", NATIVE)
 @pytest.mark.parametrize("filter_size, stride", [(1, 1), (1, 2), (3, 1)])
-def test_direct_of_a_gated_input(isa, filter_size, stride):
+@pytest.mark.parametrize("c, k, h, w", [(40, 24, 9, 8), (195, 180, 2, 3)])
+def test_direct_of_a_gated_input(isa, filter_size, stride, c, k, h, w):
     """As squeeze-and-excitation has it: a number a sample and channel, which end within a block."""
-    x, weight, bias, gate = draw(6, (3, 40, 9, 8), (24, 40, filter_size, filter_size), (24,), (3, 40))
+    x, weight, bias, gate = draw(6, (3, c, h, w), (k, c, filter_size, filter_size), (k,), (3, c))
     want = reference(F.conv2d, x * gate[:, :, None, None], weight, bias, stride, filter_size // 2)
     results = []
     for threads in (1, 3):
         y = Guarded(*want.shape)
         with num_threads(threads):
-            kernels(isa).direct_conv(blocked(x), 40, None, None, gate,
-                                     packing.direct(kernels(isa), weight), packing.bias(bias, 24), None,
+            kernels(isa).direct_conv(blocked(x), c, None, None, gate,
+                                     packing.direct(kernels(isa), weight), packing.bias(bias, k), None,
                                      ((filter_size,) * 2, (stride,) * 2, (filter_size // 2,) * 2, (1, 1)), 1,
                                      NONE, y.map)
         results.append(y.result())
