@@ -13,6 +13,7 @@
 void bind_program(py::module_& m);
 void bind_pool(py::module_& m);
 void bind_ready_inputs(py::module_& m);
+void bind_watched_maps(py::module_& m);
 
 int  pyops_threads      = 1;
 __thread int pyops_run_threads = 0;
@@ -63,5 +64,6 @@ PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
     bind_program(m);
     bind_pool(m);
     bind_ready_inputs(m);
+    bind_watched_maps(m);
     pthread_atfork(nullptr, nullptr, pyops_team_after_fork);
 }

@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from .watched import Map
+
 ALIGNED = 64  # NumPy's own headers are a multiple of it
 LOCAL = struct.Struct("<4s5H3I2H")  # of a zip's member, in front of its name
 PADDING, NOTHING = 0x7064, struct.calcsize("<HH")  # an extra field that readers pass over
@@ -46,7 +48,7 @@ def members(path: Path, archive: zipfile.ZipFile) -> dict[str, memoryview]:
     if not wanted:
         return {}
     with open(path, "rb") as file:
-        whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        whole = memoryview(Map(file, mmap.ACCESS_READ))
     found = {}
     for member in wanted:
         at = member.header_offset

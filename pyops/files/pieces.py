@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .watched import Map
+
 STRIP = 1 << 20   # bytes
 
 
@@ -21,7 +23,7 @@ class Mapped:
 
     def __init__(self, file: BinaryIO) -> None:
         """OSError or ValueError for what cannot be mapped."""
-        self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self.map = Map(file, mmap.ACCESS_COPY)
         self.address: int = np.frombuffer(self.map, np.uint8).__array_interface__["data"][0]
 
     def array(self, shape: tuple[int, ...], dtype: Any, first: int) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from .. import _C
 from ..core import ageing, memory
 from ..core.backends import available
+from ..files.watched import Watch, watch_of
 from . import saved, streaming
 from .lowering.context import INPUT
 from .plan import Plan, PlannedStep, nbytes
@@ -38,6 +39,7 @@ class Program:
         self.inputs, self.outputs = ([(s if samples == 1 else (samples, *s[1:]), d) for s, d in arrays]
                                      for arrays in (plan.inputs, plan.outputs))
         self._again = again
+        self._watch: Watch | None = None   # of the file that weights lie in
         self._others: Recent[Program] = Recent(cast(Any, again))   # of other batch sizes
         self._state: list[Any] | None = None      # of the next step
         # runs at once, and the most since `age` was last called
@@ -58,7 +60,12 @@ class Program:
                 self._native.run(inputs, outputs)
         finally:
             self._ended()
+        self._intact()
         return unflatten(self.plan.structure, self.cut(results) if self.plan.cuts else results)
+
+    def _intact(self) -> None:
+        if self._watch is not None and self._watch.cut:
+            raise OSError("program: the file that its weights lie in was cut short, or failed, since it was loaded")
 
     def _begun(self) -> None:
         """One more run is under way. Each takes a workspace, which is kept for the next."""
@@ -105,6 +112,7 @@ class Program:
         ready: Any = self._ready((*arrays, *(self._state or ())))
         results = self._results()
         self._native.run(ready, results)
+        self._intact()
         structure: Any = self.plan.structure
         rest, new = structure
         self._state = streaming.leaves(new, results)
@@ -204,7 +212,8 @@ class Program:
         path, or a file opened for reading bytes.
 
         Weights in a file that a path names are mapped: loading does not copy them, and processes share
-        them. Such a file must not be written to while the program is there; save replaces it whole.
+        them. Such a file must not be written to while the program is there; save replaces it whole. Where it
+        is cut short all the same, a run that reads what is gone is an OSError.
         mapped=False reads them, and holds the file's checksums against them.
 
         A file is data: nothing in it is run, and every kernel call in it is checked before it is
@@ -214,7 +223,10 @@ class Program:
         from ..core.backends import get_backend
         from ..core.threads import get_num_threads
         plan, samples = saved.read(file, bool(mapped))
-        return cls(plan, get_backend(backend).name, threads or get_num_threads(), samples=samples)
+        program = cls(plan, get_backend(backend).name, threads or get_num_threads(), samples=samples)
+        program._watch = next(filter(None, map(watch_of, plan.constants)), None)
+        program._intact()
+        return program
 
     # ---- looking inside
 
@@ -230,9 +242,9 @@ class Program:
 
     def run_timed(self, *arrays: Any) -> list[float]:
         """Seconds of each step in one run."""
-        return list(
-            np.sum([self._native.run_timed(*run) for run in self._runs(self._ready(arrays), self._results())],
-                   axis=0))
+        seconds = [self._native.run_timed(*run) for run in self._runs(self._ready(arrays), self._results())]
+        self._intact()
+        return list(np.sum(seconds, axis=0))
 
     def measured(self, rounds: int = 20, inputs: Sequence[Any] | None = None) -> list[float]:
         """The shortest time of each step over `rounds` runs, in seconds. inputs: on these, by default

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from onnx import TensorProto
 
+from ..files.watched import Map
+
 LARGE = 1 << 16  # bytes
 GRAPH, INITIALIZER = 7, 5  # of a model, of a graph
 DIMS, DATA_TYPE, RAW_DATA, EXTERNAL_DATA, DATA_LOCATION = 1, 2, 9, 13, 14  # of a tensor
@@ -25,16 +27,23 @@ class Odd(Exception):
     """The file is not as expected; the parser is to say why."""
 
 
+class Cut(Exception):
+    """The file became shorter while it was read."""
+
+
 def parseable(path: Path) -> bytes:
-    """The file's bytes, or those of the same model with its larger weights as external data. OSError."""
+    """The file's bytes, or those of the same model with its larger weights as external data. OSError; Cut."""
     size = path.stat().st_size
     if size < 2 * LARGE:
         return path.read_bytes()
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+    with open(path, "rb") as file, Map(file, mmap.ACCESS_READ) as whole:
         try:
-            return b"".join(model(whole, path.resolve().name))
+            found = b"".join(model(whole, path.resolve().name))
         except (Odd, IndexError):
-            return whole[:]
+            found = whole[:]
+        if whole.watch.cut:
+            raise Cut
+        return found
 
 
 def model(whole: mmap.mmap, name: str) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from ..files.pieces import Mapped, borrowed
+from ..files.watched import Watch
 from . import apart
 from .limits import brief, clipped, short
 
@@ -70,6 +71,12 @@ class Graph:
 class Model(Graph):
     opset: int = 0
     unknown: list[Node] = field(default_factory=list)
+    watches: list[Watch] = field(default_factory=list)   # of the maps that its constants lie in
+
+    def intact(self) -> None:
+        """ModelError where a file ended before what was read of it: those are zeros now."""
+        if any(watch.cut for watch in self.watches):
+            raise ModelError("onnx: a file of the model was cut short, or failed, while its arrays were read")
 
     def give_up(self) -> None:
         """Nobody will ask for its constants any more."""
@@ -80,6 +87,7 @@ class Model(Graph):
         for name, array in self.constants.items():
             if borrowed(array):
                 self.constants[name] = array.copy()
+        self.intact()
 
 
 def read(source, known) -> Model:
@@ -88,7 +96,10 @@ def read(source, known) -> Model:
     """
     folder, proto = None, source
     if not isinstance(source, onnx.ModelProto):
-        data = source if isinstance(source, bytes) else apart.parseable(Path(source))
+        try:
+            data = source if isinstance(source, bytes) else apart.parseable(Path(source))
+        except apart.Cut:
+            raise ModelError(f"onnx: {name_of(source)} was cut short, or failed, while it was read") from None
         folder = None if isinstance(source, bytes) else Path(source).resolve().parent
         proto = onnx.ModelProto()
         try:
@@ -114,6 +125,7 @@ def read(source, known) -> Model:
         graph.last,
         opset,
         [n for n in every(graph.nodes) if n.op not in known],
+        beside.watches(),
     )
 
 
@@ -135,6 +147,9 @@ class Beside:
     def __exit__(self, *_):
         if self.last is not None:
             self.last[1][1].close()
+
+    def watches(self) -> list[Watch]:
+        return [mapped.map.watch for mapped in self.maps.values() if mapped is not None]
 
     def file(self, location: str, name: str) -> tuple[Path, BinaryIO, int]:
         """Its path, the file and its size."""

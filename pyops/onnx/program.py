@@ -65,7 +65,9 @@ def load(
     if dynamic:
         model.keep()
     try:
-        return maker.program(examples, frozenset(), dynamic)
+        program = maker.program(examples, frozenset(), dynamic)
+        model.intact()
+        return program
     except (TraceError, Unsupported) as why:
         maker.gives_up = False
         model.keep()
