@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import io
 import math
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -17,6 +18,13 @@ from . import mapped
 
 MOST_HEADER = 1 << 17  # bytes of an .npy file's header and more; its length has 16 bits
 RATIO, FREE = 100, 64 << 20  # what is compressed may grow a hundredfold, and to this much in any case
+
+
+# The header that NumPy writes, as a version, its length and a dict, which NumPy parses as Python: a
+# tenth of a millisecond an array.
+USUAL = re.compile(rb"\x93NUMPY\x01\x00(..)\{'descr': '([<|][fiub][1248])', 'fortran_order': (True|False), "
+                   rb"'shape': \(((?:|\d{1,18},|\d{1,18}(?:, \d{1,18}){1,63}))\), \} *\n", re.DOTALL)
+TYPES = {np.dtype(code).str.encode(): np.dtype(code) for code in "?bBhHiIqQefd"}
 
 
 def most(held: int) -> int:
@@ -61,6 +69,10 @@ def npz(file, in_place: bool = False) -> dict[str, np.ndarray]:
 
 def npy(content: bytes | memoryview, name: str) -> np.ndarray:
     """The array of an .npy file's bytes. ValueError where the header does not fit what follows."""
+    usual = USUAL.match(content)
+    if usual and usual[2] in TYPES and int.from_bytes(usual[1], "little") == usual.end() - 10:
+        shape = tuple(int(n) for n in usual[4].split(b",") if n.strip())
+        return body_of(content, usual.end(), name, shape, usual[3] == b"True", TYPES[usual[2]])
     stream = io.BytesIO(content[:MOST_HEADER])
     version = np.lib.format.read_magic(stream)
     read_header = {
@@ -72,7 +84,12 @@ def npy(content: bytes | memoryview, name: str) -> np.ndarray:
     shape, fortran, dtype = read_header(stream)
     if dtype.kind not in "fiub":
         raise ValueError(f"{name} holds {dtype}; numbers are read")
-    body = memoryview(content)[stream.tell() :]
+    return body_of(content, stream.tell(), name, shape, fortran, dtype)
+
+
+def body_of(content: bytes | memoryview, first: int, name: str, shape: tuple[int, ...], fortran: bool,
+            dtype: np.dtype) -> np.ndarray:
+    body = memoryview(content)[first:]
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(body):
         raise ValueError(f"{name} of shape {shape} and {dtype} needs {math.prod(shape) * dtype.itemsize} "
                          f"bytes, it has {len(body)}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..files import bounded, mapped, whole
 from . import contracts, streaming
-from .contracts.arguments import ELEMENTS, MOST_BYTES, is_size
+from .contracts.arguments import ELEMENTS, MOST_BYTES, TYPES, is_size
 from .plan import READ, VERSION, Plan, PlannedStep
 
 KEYS = {"pyops program", "samples", "states", "precision", "arena", "structure", "inputs", "outputs", "steps"}
@@ -221,8 +221,8 @@ def argument(given, i: int, constants):
 
 def aligned(constant: np.ndarray) -> np.ndarray:
     """The constant at the beginning of a cache line: a vector across two lines costs two loads."""
-    need(constant.dtype.name in ELEMENTS,
-         f"constants are of numbers or truth values, not of {constant.dtype}")
+    if constant.dtype not in TYPES:
+        raise Wrong(f"constants are of numbers or truth values, not of {constant.dtype}")
     if not constant.size:
         return np.empty(constant.shape, constant.dtype)   # a kernel may be given it to write nothing to
     if constant.flags.c_contiguous and constant.__array_interface__["data"][0] % 64 == 0:

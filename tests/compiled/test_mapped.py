@@ -99,3 +99,21 @@ def test_checksums_are_held_against_what_is_read(program, tmp_path):
     (tmp_path / "p.npz").write_bytes(content)
     with pytest.raises(ValueError, match="no saved program, or a damaged one"):
         pyops.Program.load(tmp_path / "p.npz", mapped=False)
+
+
+@pytest.mark.parametrize("code", ["<f4", "<f8", "<f2", "<i8", "|u1", "|b1", ">f4"])
+@pytest.mark.parametrize("shape", [(), (3,), (0, 4), (2, 3, 1)])
+def test_headers_are_read_as_numpy_reads_them(code, shape):
+    for order in "CF":
+        array, stream = np.asarray(np.ones(shape, code), order=order), io.BytesIO()
+        np.save(stream, array)
+        content = stream.getvalue()
+        for found in (bounded.npy(content, "a"), bounded.npy(memoryview(content), "a")):
+            assert np.array_equal(found, array) and found.dtype == array.dtype
+            assert found.shape == array.shape and found.flags.f_contiguous == array.flags.f_contiguous
+        for old, new in ((code, code[0] + "x" + code[2]), ("False", "Falsd"), ("descr", "desrc"),
+                         ("NUMPY\x01", "NUMPY\x09")):
+            damaged = content.replace(old.encode(), new.encode(), 1)
+            if damaged != content:
+                with pytest.raises(ValueError):
+                    bounded.npy(damaged, "a")

@@ -16,6 +16,7 @@ from ...core import dispatch
 BLOCK = 16
 # Types of the arrays of programs, but for bfloat16, which NumPy alone does not know.
 ELEMENTS = {name: np.dtype(name) for name in sorted(dispatch.ELEMENTS - {"bfloat16"})}
+TYPES = frozenset(ELEMENTS.values())
 ARENA, INPUT, OUTPUT = 0, 1, 2
 LARGEST = (1 << 31) - 1  # of an attribute, as of a size
 MOST_BYTES = 1 << 46  # no address space is larger
@@ -95,7 +96,8 @@ def place(given, spaces: Spaces, wanted: np.dtype | None, writes: bool) -> tuple
     )
     space, index, offset, shape, sample, name = given if len(given) == 6 else (*given, "float32")
     dtype = ELEMENTS[name]
-    need(wanted is None or dtype == wanted, f"an array of {wanted} is expected, not of {dtype}")
+    if wanted is not None and dtype != wanted:
+        raise Refused(f"an array of {wanted} is expected, not of {dtype}")
     need(
         is_size(space, OUTPUT)
         and is_size(index)
@@ -115,8 +117,10 @@ def place(given, spaces: Spaces, wanted: np.dtype | None, writes: bool) -> tuple
 
 def array(given, spaces: Spaces, dtype: np.dtype | None, writes: bool = False) -> Array:
     if isinstance(given, np.ndarray):
-        need(dtype is None or given.dtype == dtype, f"an array of {dtype} is expected, not of {given.dtype}")
-        need(given.dtype.name in ELEMENTS, f"an array of numbers is expected, not of {given.dtype}")
+        if dtype is not None and given.dtype != dtype:   # NumPy takes long to say a type's name
+            raise Refused(f"an array of {dtype} is expected, not of {given.dtype}")
+        if given.dtype not in TYPES:
+            raise Refused(f"an array of numbers is expected, not of {given.dtype}")
         need(not writes or given.size == 0, "constants are not written to")
         return Array(given.shape, given.size, 0, given.dtype, given)
     shape, _, room, before, found_dtype = place(given, spaces, dtype, writes)
