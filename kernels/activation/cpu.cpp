@@ -132,7 +132,7 @@ void hardswish(In<real> x, Out<real> y) {
     map(x, y, CHEAP, [](V x) { return x * clamp_to(x + 3, 0, 6) / 6; });
 }
 void hardswish_backward(In<real> g, In<real> x, Out<real> dx) {
-    chain(g, x, dx, CHEAP, [](V x) { return x < -3 ? V{} : x <= 3 ? x / 3 + real(0.5) : splat(1); });
+    chain(g, x, dx, CHEAP, [](V x) { return x <= -3 ? V{} : x >= 3 ? splat(1) : x / 3 + real(0.5); });
 }
 void hardsigmoid(In<real> x, Out<real> y) { map(x, y, CHEAP, [](V x) { return clamp_to(x + 3, 0, 6) / 6; }); }
 void hardsigmoid_backward(In<real> g, In<real> x, Out<real> dx) {

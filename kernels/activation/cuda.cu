@@ -155,7 +155,7 @@ __global__ void __launch_bounds__(256) map_mish_backward(const real* g, const re
 
 struct Hardswish {
     __device__ acc operator()(acc x) const { return x * clamped(x + 3, 0, 6) / 6; }
-    __device__ acc slope(acc x) const { return x < -3 ? acc(0) : x <= 3 ? x / 3 + acc(0.5) : acc(1); }
+    __device__ acc slope(acc x) const { return x <= -3 ? acc(0) : x >= 3 ? acc(1) : x / 3 + acc(0.5); }
 };
 __global__ void __launch_bounds__(256) map_hardswish(const real* x, real* y, i64 n) {
     map(x, y, n, Hardswish());

@@ -128,7 +128,7 @@ struct Pieces {
         V p = (V)_mm512_permutex2var_ps(low[DEGREE], piece, high[DEGREE]);
         #pragma GCC unroll 4
         for (int i = DEGREE - 1; i >= 0; --i) p = p * u + (V)_mm512_permutex2var_ps(low[i], piece, high[i]);
-        return real(0.5) * x + a * p;
+        return with_sign(real(0.5) * x + a * p, x);   // a sum of two halves that cancel is +0
     }
 };
 // y = GELU(x), a multiple of LANES

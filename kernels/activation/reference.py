@@ -30,7 +30,7 @@ def mish(x): return x * np.tanh(np.logaddexp(0, x))
 def mish_slope(x):
     return np.tanh(np.logaddexp(0, x)) + x * sigmoid(x) * (1 - np.tanh(np.logaddexp(0, x)) ** 2)
 def hardswish(x): return x * np.clip(x + 3, 0, 6) / 6
-def hardswish_slope(x): return np.where(x < -3, 0.0, np.where(x <= 3, x / 3 + 0.5, 1.0))
+def hardswish_slope(x): return np.where(x <= -3, 0.0, np.where(x >= 3, 1.0, x / 3 + 0.5))
 def hardsigmoid(x): return np.clip(x + 3, 0, 6) / 6
 def hardsigmoid_slope(x): return np.where((x > -3) & (x < 3), 1 / 6, 0.0)
 def scaled_tanh(x): return LECUN_A * np.tanh(LECUN_S * x)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pyops.functional as F
+from pyops import Tensor
 from pyops.core.backends import use_backend
 
 inf, nan = math.inf, math.nan
@@ -81,3 +82,37 @@ def test_an_infinite_weight_makes_an_infinite_loss(backend):
     for got in each_backend_and_the_definition(backend, lambda: losses([[1.0, 1.0]], np.array([1]),
                                                                        label_smoothing=0.5)):
         np.testing.assert_allclose(got, log2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_has_the_sign_of_its_argument(backend, approximate):
+    """Also where it is zero. Long enough for whole vectors and a rest."""
+    x = np.array([0.0, -0.0, -1e-30, 1e-30, -50.0, 50.0, -3e38] * 9, np.float32)
+    for got in each_backend_and_the_definition(backend, lambda: F.gelu(x, approximate=approximate)):
+        assert np.array_equal(np.signbit(got), np.signbit(x))
+
+
+def test_slopes_of_hardswish_where_its_pieces_meet(backend):
+    """Those of the straight pieces, as torch has them; nothing comes of NaN but NaN."""
+    x = np.array([-3.0, 3.0, nan, 0.0], np.float32)
+    with use_backend(backend):
+        leaf = Tensor(x, requires_grad=True)
+        F.hardswish(leaf).backward(np.ones_like(x))
+    np.testing.assert_array_equal(np.asarray(leaf.grad), [0, 1, nan, 0.5])
+
+
+def test_what_is_left_of_floats_is_exact(backend):
+    """Pairs that a quotient in double decides, near whole multiples, and those that it does not."""
+    rng = np.random.default_rng(2)
+    a = (rng.standard_normal(3000) * np.exp2(rng.integers(-30, 40, 3000))).astype(np.float32)
+    b = (rng.standard_normal(3000) * np.exp2(rng.integers(-10, 10, 3000))).astype(np.float32)
+    a[:1000] = (b[:1000].astype(np.float64) * rng.integers(1, 2000, 1000)).astype(np.float32)
+    edges = np.array([0, -0.0, 1, -1, 2.5, inf, -inf, nan, 1e-45, 3e38], np.float32)
+    pairs = [(a, b), *((np.repeat(edges, edges.size), np.tile(edges, edges.size)),)]
+    with use_backend(backend), np.errstate(all="ignore"):
+        for p, q in pairs:
+            for got, want in ((F.fmod(p, q), np.fmod(p, q)), (F.remainder(p, q), np.remainder(p, q))):
+                np.testing.assert_array_equal(got, want)
+        for q in (3.0, -0.75):
+            np.testing.assert_array_equal(F.fmod(a, q), np.fmod(a, np.float32(q)))
+            np.testing.assert_array_equal(F.remainder(a, q), np.remainder(a, np.float32(q)))
