@@ -4,7 +4,8 @@
 // pyops.core.registry.Op derives from OpBase. Calling a row whose inputs are plain arrays of one
 // type, with a native backend active, calls its `forward(kernels, *inputs, **attrs)` at once;
 // another active backend gets run(op, real, inputs, attrs). Of Tensors the arrays are taken, and the
-// results recorded (tape_call.h); strided arrays are copied first (ready_inputs.h). Everything else
+// results recorded (tape_call.h); strided arrays are turned (turned_inputs.h) or copied first (ready_inputs.h).
+// Everything else
 // (traced values, other types) goes to Op.by_dispatch(inputs, attrs, out). Op.of_operands(*inputs,
 // **attrs) is the same call of which numbers may stand for arrays; the rest goes to Op.by_operands.
 #include "op_call.h"
@@ -15,6 +16,7 @@
 #include "owned.h"
 #include "ready_inputs.h"
 #include "tape_call.h"
+#include "turned_inputs.h"
 
 namespace {
 using Api = py::detail::npy_api;
@@ -28,6 +30,8 @@ struct Route {
     PyObject* const f64 = PyUnicode_InternFromString("f64");
     PyObject* const out = PyUnicode_InternFromString("out");
     PyObject* const run = PyUnicode_InternFromString("run");
+    PyObject* const pointwise = PyUnicode_InternFromString("pointwise");
+    PyObject* const whole_row = PyUnicode_InternFromString("whole_row");
     PyObject* const by_dispatch = PyUnicode_InternFromString("by_dispatch");
     PyObject* const by_operands = PyUnicode_InternFromString("by_operands");
     PyObject* active = nullptr;   // the ContextVar of the active backend
@@ -154,6 +158,31 @@ Given with_inputs(const Given& given, PyObject* const* inputs) {
     return other;
 }
 
+// The call of a row that works value by value, of arrays that all lie in one other order. Nothing, and no error,
+// where it is none.
+PyObject* run_turned(PyObject* self, const Given& given, const char* kinds, bool numbers, Owned* used) {
+    if (given.out != Py_None) return nullptr;
+    const TurnedInputs turned(given.inputs, given.count, numbers);
+    if (!turned.any() || !calls_native_kernels()) return nullptr;
+    const Owned pointwise{PyObject_GetAttr(self, route().pointwise)};
+    if (!pointwise || pointwise.object != Py_True) return PyErr_Clear(), nullptr;
+    const ReadyInputs ready(turned.data(), given.count, kinds, numbers);   // of numbers
+    if (ready.failed()) return PyErr_Clear(), nullptr;
+    const Given   plain = with_inputs(given, ready.data());
+    const Element real  = probe(plain.inputs, plain.count, kinds);
+    if (real == Element::NONE) return nullptr;
+    if (used) {   // the inputs as they came; of numbers their arrays
+        used->object = given.all_inputs();
+        for (Py_ssize_t k = 0; used->object && k < given.count; ++k)
+            if (turned.data()[k] != ready.data()[k])
+                Py_SETREF(reinterpret_cast<PyTupleObject*>(used->object)->ob_item[k], Py_NewRef(ready.data()[k]));
+        if (!used->object) return nullptr;
+    }
+    PyObject* const result = run(self, plain, real);
+    if (!result || Py_TYPE(result) == route().ndarray) return result ? turned.turned_back(result) : nullptr;
+    return Py_DECREF(result), nullptr;
+}
+
 // op(*inputs, **attrs) of arrays that are ready, or can be made so here. Nothing, and no error, where they
 // are not. `used`, if wanted, is the tuple of what was given to the kernel.
 PyObject* run_if_ready(PyObject* self, const Given& given, const char* kinds, bool numbers,
@@ -165,6 +194,8 @@ PyObject* run_if_ready(PyObject* self, const Given& given, const char* kinds, bo
     };
     Element real = probe(given.inputs, given.count, kinds);
     if (real != Element::NONE) return go(given, real);
+    if (PyObject* const result = run_turned(self, given, kinds, numbers, used)) return result;
+    if (PyErr_Occurred()) return nullptr;
     const ReadyInputs ready(given.inputs, given.count, kinds, numbers);
     if (!ready.changed() || ready.failed()) return nullptr;
     const Given plain = with_inputs(given, ready.data());
@@ -193,12 +224,28 @@ PyObject* run_on_tape(PyObject* self, const Given& given, const char* kinds, boo
     return node ? on_tape(result.object, node.object) : nullptr;
 }
 
+// Whether all are arrays of whole numbers or truth values, of one type.
+bool are_whole(const Given& given) {
+    for (Py_ssize_t k = 0; k < given.count; ++k) {
+        PyObject* const value = given.inputs[k];
+        if (Py_TYPE(value) != route().ndarray || !is_native(value) || type_of(value) > Api::NPY_ULONG_ ||
+            type_of(value) != type_of(given.inputs[0]))
+            return false;
+    }
+    return given.count > 0;
+}
+
 // `numbers`: whether they may stand for arrays. `otherwise` is the method that gets what is not ready.
 PyObject* call_with(PyObject* self, const Given& given, bool numbers, PyObject* otherwise) {
     const OpBase& op = *reinterpret_cast<OpBase*>(self);
     const char* kinds = op.kinds ? PyUnicode_AsUTF8(op.kinds) : nullptr;
     if (!kinds || !op.forward || !route().active)
         return PyErr_Format(PyExc_TypeError, "an op without kinds or forward cannot be called");
+    if (*kinds == 'r' && are_whole(given)) {   // the row of the same arithmetic, if there is one
+        const Owned row{PyObject_GetAttr(self, route().whole_row)};
+        if (!row) return nullptr;
+        if (row.object != Py_None) return call_with(row.object, given, false, route().by_dispatch);
+    }
     PyObject* result = run_if_ready(self, given, kinds, numbers);
     if (!result && !PyErr_Occurred()) result = run_on_tape(self, given, kinds, numbers);
     if (result || PyErr_Occurred()) return result;

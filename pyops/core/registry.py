@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .._C import OpBase
@@ -76,6 +77,11 @@ class Op(OpBase):
 
     def __reduce__(self):
         return row_named, (self.name,)
+
+    @cached_property
+    def whole_row(self) -> Op | None:
+        """The row that `whole` names, which OpBase calls with arrays of whole numbers."""
+        return OPS[self.whole] if self.whole else None
 
     @property
     def cases(self) -> Sequence[Case]:
