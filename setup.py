@@ -257,7 +257,7 @@ def here(path):
 def optimisation(isa, tag, source):
     """The flags in place of -O3, if any."""
     # thirteen types of each kernel: what else -O3 adds would make them twice as large
-    if source.name.startswith("typed"):
+    if source.name.startswith(("typed", "vector_whole", "vector_folds", "vector_numbers")):
         return TYPED
     kinds, (keep, _) = {isa, tag} & {"scalar", "f64"}, LARGE.get(f"{source.parent.name}/{source.name}",
                                                                  (set(), ""))
@@ -267,7 +267,7 @@ def optimisation(isa, tag, source):
 def kernel_objects(isa, isas):
     """Every kernel of every family, and the table of them, for each element type; what only
     programs call, and kernels of any element type, for float. The last set's typed*.cpp are for
-    all: integers and bytes gain too little by vectors to be there three times."""
+    all: they gain too little by wider vectors to be there three times."""
     sources = [here(p) for p in sorted(KERNELS.glob("*/*.cpp"))]
     for tag, ctype in REALS.items():
         which = (f"-DISA={isa}", f"-DREAL_NAME={tag}", f"-DREAL={ctype}", f"-DREAL_{tag}", "-Icsrc",

@@ -154,6 +154,12 @@ static inline void broadcast_each(const Dims& shape, Y* y, F f, const Dims* stri
     const i64 strip = dense ? width : width < STRIP ? width
                                                     : STRIP;
     if (!rows || !width) return;
+    if (dense && rows == 1)
+        return parallel_for(width, GRAIN, [&](i64 begin, i64 end) {
+            const auto from = std::make_tuple(x...);   // bytes that are written might be the closure's
+            Y* const to = y;
+            for (i64 i = begin; i < end; ++i) write(to[i], f(read(std::get<K>(from)[i])...));
+        });
     parallel_for(rows, 1 + GRAIN / (width + 1), [&](i64 begin, i64 end) {
         std::tuple<Same<X>...> same;
         for (i64 row = begin; row < end; ++row) {

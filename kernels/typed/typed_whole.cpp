@@ -1,4 +1,5 @@
-// Arithmetic of whole numbers and truth values, which wrap as two's complement does; a division by 0 gives 0.
+// Quotients, powers and the like of whole numbers and truth values, which wrap as two's complement does; a
+// division by 0 gives 0.
 #include "element.h"
 
 BEGIN_KERNELS
@@ -12,14 +13,6 @@ template <class V> V power(V a, V b) {
         if (left & 1) result *= base;
     return V(result);
 }
-template <class V> V shifted_left(V a, V b) {
-    const auto bits = std::make_unsigned_t<V>(b);
-    return bits >= 8 * sizeof(V) ? 0 : V(Unsigned<V>(a) << bits);
-}
-template <class V> V shifted_right(V a, V b) {
-    const auto bits = std::make_unsigned_t<V>(b);
-    return bits >= 8 * sizeof(V) ? (a < V(0) ? V(-1) : V(0)) : V(a >> bits);
-}
 }  // namespace
 
 #define WHOLE(name, expression) \
@@ -29,17 +22,7 @@ template <class V> V shifted_right(V a, V b) {
             return V(expression); \
         }); \
     }
-WHOLE(whole_add, Unsigned<V>(p) + Unsigned<V>(q))
-WHOLE(whole_sub, Unsigned<V>(p) - Unsigned<V>(q))
-WHOLE(whole_mul, Unsigned<V>(p) * Unsigned<V>(q))
 WHOLE(whole_pow, power(p, q))
-WHOLE(whole_maximum, p < q ? q : p)
-WHOLE(whole_minimum, q < p ? q : p)
-WHOLE(bitwise_and, p & q)
-WHOLE(bitwise_or, p | q)
-WHOLE(bitwise_xor, p ^ q)
-WHOLE(shift_left, shifted_left(p, q))
-WHOLE(shift_right, shifted_right(p, q))
 // Towards zero, as C has it
 WHOLE(whole_div, q == V(0)                           ? V(0)
                  : std::is_signed_v<V> && q == V(-1) ? V(Unsigned<V>(0) - Unsigned<V>(p))
