@@ -1,50 +1,16 @@
-// Along one axis, arrays of any type (outer, n, inner): sums and extremes of whole numbers, places
-// of extremes, running sums, the first of an order.
+// Along one axis, arrays of any type (outer, n, inner): running sums, the first of an order.
 #include <algorithm>
 #include <array>
 #include <numeric>
 #include <utility>
 #include "element.h"
+#include "short_order.h"
 
 BEGIN_KERNELS
 namespace {
 // which wraps
 template <class V> using Sum = std::conditional_t<std::is_floating_point_v<V>, double, std::uint64_t>;
 
-constexpr int TILE = 64;
-// f(t, width, place of its first value): results t to t + width, whose values lie side by side in
-// each of the axis's n rows
-template <class F> void tiles(i64 outer, i64 n, i64 inner, F f) {
-    parallel_for(outer * inner, 1 + GRAIN / (n + 1), [&](i64 begin, i64 end) {
-        for (i64 t = begin; t < end;) {
-            const i64 at = t % inner, width = std::min({i64(TILE), inner - at, end - t});
-            f(t, int(width), t / inner * n * inner + at);
-            t += width;
-        }
-    });
-}
-
-// y = f(what is kept so far, value, its place) along the axis, from `start` on
-template <class T, class Kept, class F>
-void fold(const InAny& x, i64 outer, i64 n, i64 inner, const OutAny& y, Kept start, F f) {
-    tiles(outer, n, inner, [&](i64 t, int width, i64 first) {
-        const T* from = x.as<const T>() + first;
-        Kept kept[TILE];
-        std::fill(kept, kept + width, start);
-        if (width == 1) {
-            Kept one = start;   // in a register
-            if (inner == 1)
-                for (i64 i = 0; i < n; ++i) one = f(one, read(from[i]), i);
-            else
-                for (i64 i = 0; i < n; ++i) one = f(one, read(from[i * inner]), i);
-            kept[0] = one;
-        } else {
-            for (i64 i = 0; i < n; ++i, from += inner)
-                for (int c = 0; c < width; ++c) kept[c] = f(kept[c], read(from[c]), i);
-        }
-        for (int c = 0; c < width; ++c) write(y.as<T>()[t + c], converted<T>(kept[c]));
-    });
-}
 // Whether a comes before b where the greatest come first (or the least): NaN is greater than all numbers.
 template <class V> bool before(V a, V b, bool largest) {
     if constexpr (std::is_floating_point_v<V>) {
@@ -53,77 +19,6 @@ template <class V> bool before(V a, V b, bool largest) {
     return largest ? a > b : a < b;
 }
 }  // namespace
-
-void whole_sum(InAny x, i64 outer, i64 n, i64 inner, OutAny y) {
-    for_element(x.element, [&](auto element) {
-        using T = decltype(element);
-        fold<T>(x, outer, n, inner, y, Sum<Value<T>>(0),
-                [](auto kept, Value<T> v, i64) { return kept + Sum<Value<T>>(v); });
-    });
-}
-
-void whole_prod(InAny x, i64 outer, i64 n, i64 inner, OutAny y) {
-    for_element(x.element, [&](auto element) {
-        using T = decltype(element);
-        fold<T>(x, outer, n, inner, y, Sum<Value<T>>(1),
-                [](auto kept, Value<T> v, i64) { return kept * Sum<Value<T>>(v); });
-    });
-}
-
-#define EXTREME(name, least, largest)                                                                                                                   \
-    void name(InAny x, i64 outer, i64 n, i64 inner, OutAny y) {                                                                                         \
-        for_element(x.element, [&](auto element) {                                                                                                      \
-            using T = decltype(element);                                                                                                                \
-            using V = Value<T>;                                                                                                                         \
-            fold<T>(x, outer, n, inner, y, V(least), [](V kept, V v, i64) { return v != v || (kept == kept && before(v, kept, largest)) ? v : kept; }); \
-        });                                                                                                                                             \
-    }
-EXTREME(any_max,
-        is_bool<T>                    ? V(0)
-        : std::is_floating_point_v<V> ? -std::numeric_limits<V>::infinity()
-                                      : std::numeric_limits<V>::lowest(),
-        true)
-EXTREME(any_min,
-        is_bool<T>                    ? V(1)
-        : std::is_floating_point_v<V> ? std::numeric_limits<V>::infinity()
-                                      : std::numeric_limits<V>::max(),
-        false)
-
-namespace {
-// The first (or last) place of the greatest (or least); a NaN counts as the most extreme.
-template <class T>
-void places(const InAny& x, i64 outer, i64 n, i64 inner, bool last, bool largest, Out<i64> y) {
-    using V = Value<T>;
-    const auto replaces = [=](V v, V best) {
-        const bool ordered = best == best, better = ordered & ((v != v) | (largest ? v > best : v < best));
-        return better | (last & ((v == best) | ((v != v) & !ordered)));
-    };
-    tiles(outer, n, inner, [&](i64 t, int width, i64 first) {
-        const T* from = x.as<const T>() + first;
-        i64 at[TILE] = {};
-        V best[TILE];
-        for (int c = 0; c < width; ++c) best[c] = n ? read(from[c]) : V(0);
-        for (i64 i = 1; i < n; ++i) {
-            from += inner;
-            for (int c = 0; c < width; ++c) {
-                const V v = read(from[c]);
-                const bool now = replaces(v, best[c]);
-                at[c] = now ? i : at[c];
-                best[c] = now ? v : best[c];
-            }
-        }
-        std::copy(at, at + width, y.data + t);
-    });
-}
-}  // namespace
-void any_argmax(InAny x, i64 outer, i64 n, i64 inner, bool last, Out<i64> y) {
-    for_element(x.element,
-                [&](auto element) { places<decltype(element)>(x, outer, n, inner, last, true, y); });
-}
-void any_argmin(InAny x, i64 outer, i64 n, i64 inner, bool last, Out<i64> y) {
-    for_element(x.element,
-                [&](auto element) { places<decltype(element)>(x, outer, n, inner, last, false, y); });
-}
 
 namespace {
 constexpr int LINES = 4;   // at once: each is a chain of sums, which one core makes several of in the same time
@@ -270,14 +165,14 @@ namespace {
 // NaN is greater than all numbers, and both zeros are one.
 template <class T> std::uint32_t rank_of(const T& value, bool largest) {
     const auto v = read(value);
-    std::uint32_t rank;
+    const std::uint32_t turn = largest ? ~0u : 0;
     if constexpr (std::is_floating_point_v<std::remove_const_t<decltype(v)>>) {
         const std::uint32_t bits = v == 0 ? 0 : bits_of<std::uint32_t>(float(v));
-        rank = v != v ? ~0u : bits >> 31 ? ~bits : bits | 1u << 31;
+        const std::uint32_t rank = bits ^ (std::uint32_t(std::int32_t(bits) >> 31) | 1u << 31);
+        return (v != v ? ~0u : rank) ^ turn;
     } else if constexpr (std::is_signed_v<std::remove_const_t<decltype(v)>>) {
-        rank = std::uint32_t(std::int32_t(v)) ^ 1u << 31;
-    } else rank = std::uint32_t(v);
-    return largest ? ~rank : rank;
+        return std::uint32_t(std::int32_t(v)) ^ 1u << 31 ^ turn;
+    } else return std::uint32_t(v) ^ turn;
 }
 
 // Ranks in the upper halves, sorted digit by digit from the lowest: what is equal keeps its order. Returns
@@ -300,12 +195,80 @@ std::uint64_t* sorted_by_digits(std::uint64_t* from, std::uint64_t* to, i64 n) {
 
 // Places of a whole line in order, by (rank, place) as one number each; `room` holds two lines.
 template <class T> const std::uint64_t* order_of(const Line<T>& line, i64 n, std::uint64_t* room) {
-    constexpr i64 FEW = 64;   // counting digits takes as long as comparing so many
+    if (n <= pyops_counted()) {
+        alignas(64) std::uint32_t keys[MOST_COUNTED], rank[MOST_COUNTED];
+        for (i64 i = 0; i < n; ++i) keys[i] = rank_of(line.from[i * line.step], line.largest);
+        for (i64 i = n; i < (n + 15) / 16 * 16; ++i) keys[i] = 0;
+        pyops_count_before(keys, int(n), rank);
+        for (i64 i = 0; i < n; ++i) room[rank[i]] = std::uint64_t(i);
+        return room;
+    }
     for (i64 i = 0; i < n; ++i)
         room[i] = std::uint64_t(rank_of(line.from[i * line.step], line.largest)) << 32 | std::uint64_t(i);
-    if (n > FEW) return sorted_by_digits(room, room + n, n);
-    std::sort(room, room + n);
-    return room;
+    return sorted_by_digits(room, room + n, n);
+}
+
+// The `count` first of a long line in order, as order_of has them: what comes behind an element of a sample, which
+// more than `count` should come before, is left out first. Null where fewer do. `room` holds two lines.
+template <class T> const std::uint64_t* first_by_sample(const Line<T>& line, i64 n, i64 count, std::uint64_t* room) {
+    constexpr int SAMPLE = 64;
+    alignas(64) std::uint32_t keys[SAMPLE], rank[SAMPLE];
+    const double share = double(count) / double(n) * SAMPLE;
+    const int    limit = int(share + 3 * std::sqrt(share)) + 1;
+    if (limit >= SAMPLE) return nullptr;
+    for (int i = 0; i < SAMPLE; ++i)
+        keys[i] = rank_of(line.from[(2 * i + 1) * n / (2 * SAMPLE) * line.step], line.largest);
+    pyops_count_before(keys, SAMPLE, rank);
+    const std::uint32_t last = keys[std::find(rank, rank + SAMPLE, std::uint32_t(limit)) - rank];
+    i64 some = 0;
+    for (i64 first = 0; first < n; first += STRIP) {
+        const int many = int(n - first < STRIP ? n - first : STRIP);
+        std::uint32_t ranks[STRIP];
+        const T* const from = line.from + first * line.step;
+        const i64 step = line.step;
+        const bool largest = line.largest;
+        if (step == 1)
+            for (int i = 0; i < many; ++i) ranks[i] = rank_of(from[i], largest);
+        else
+            for (int i = 0; i < many; ++i) ranks[i] = rank_of(from[i * step], largest);
+        some += pyops_keep_up_to(ranks, many, last, std::uint64_t(first), room + some);
+    }
+    if (some < count) return nullptr;
+    return sorted_by_digits(room, room + n, some);
+}
+
+// Values of 64 bits: a rank as rank_of has it, and the place
+struct Ranked { std::uint64_t rank, place; };
+template <class T> std::uint64_t wide_rank_of(const T& value, bool largest) {
+    const auto v = read(value);
+    std::uint64_t rank;
+    if constexpr (std::is_floating_point_v<std::remove_const_t<decltype(v)>>) {
+        const std::uint64_t bits = v == 0 ? 0 : bits_of<std::uint64_t>(double(v));
+        rank = v != v ? ~std::uint64_t(0) : bits >> 63 ? ~bits : bits | std::uint64_t(1) << 63;
+    } else if constexpr (std::is_signed_v<std::remove_const_t<decltype(v)>>) {
+        rank = std::uint64_t(std::int64_t(v)) ^ std::uint64_t(1) << 63;
+    } else rank = std::uint64_t(v);
+    return largest ? ~rank : rank;
+}
+// The same for these; whole numbers that lie close together differ in few digits
+template <class T> const Ranked* wide_order_of(const Line<T>& line, i64 n, Ranked* room) {
+    constexpr int DIGITS = 8, VALUES = 256;
+    Ranked *from = room, *to = room + n;
+    std::uint64_t differs = 0;
+    for (i64 i = 0; i < n; ++i) {
+        from[i] = {wide_rank_of(line.from[i * line.step], line.largest), std::uint64_t(i)};
+        differs |= from[i].rank ^ from[0].rank;
+    }
+    for (int d = 0; d < DIGITS; ++d) {
+        const int shift = 8 * d;
+        if (!(differs >> shift & 255)) continue;
+        std::uint32_t counts[VALUES] = {}, place = 0;
+        for (i64 i = 0; i < n; ++i) ++counts[from[i].rank >> shift & 255];
+        for (std::uint32_t& count : counts) place += std::exchange(count, place);
+        for (i64 i = 0; i < n; ++i) to[counts[from[i].rank >> shift & 255]++] = from[i];
+        std::swap(from, to);
+    }
+    return from;
 }
 constexpr i64 MOST_PLACES = i64(1) << 32;
 }  // namespace
@@ -335,23 +298,44 @@ void top(InAny x, i64 outer, i64 n, i64 inner, i64 count, bool largest, OutAny y
         };
         if (parts == 1 || lines >= MOST_PARTS) {
             const bool all = n <= 2 * room && (count > FEW || n <= 2 * count);
-            if constexpr (sizeof(T) <= 4)
-                if (all && n < MOST_PLACES) {
+            // the results of line t: at(i) is the place of the i-th
+            const auto put = [&](i64 t, auto at) {
+                const T* const from = line(t).from;
+                const i64 first = t / inner * count * inner + t % inner;
+                T* const values = y.as<T>() + first;
+                i64* const places = index.data + first;
+                if (inner == 1)
+                    for (i64 i = 0; i < count; ++i) values[i] = from[at(i)], places[i] = at(i);
+                else
+                    for (i64 i = 0; i < count; ++i) values[i * inner] = from[at(i) * inner], places[i * inner] = at(i);
+            };
+            if constexpr (sizeof(T) <= 4) {
+                if (n < MOST_PLACES && (all || (count > FEW && n > 4 * count))) {
                     parallel_for(lines, 1 + GRAIN / (4 * n + 1), [&](i64 begin, i64 end) {
                         Scratch<std::uint64_t> places(2 * n);
                         for (i64 t = begin; t < end; ++t) {
                             const Line<T> own = line(t);
-                            const std::uint64_t* const order = order_of(own, n, places);
-                            for (i64 i = 0; i < count; ++i) {
-                                const i64 to = (t / inner * count + i) * inner + t % inner,
-                                          at = i64(order[i] & 0xffffffff);
-                                y.as<T>()[to] = own.from[at * inner];
-                                index.data[to] = at;
+                            if (const std::uint64_t* const order = all ? order_of(own, n, places)
+                                                                       : first_by_sample(own, n, count, places)) {
+                                put(t, [=](i64 i) { return i64(order[i] & 0xffffffff); });
+                                continue;
                             }
+                            Scratch<i64> kept(room);
+                            ordered(t, kept, first_of(own, 0, n, count, room, kept.data));
                         }
                     });
                     return;
                 }
+            } else if (all && n > FEW && n < MOST_PLACES) {
+                parallel_for(lines, 1 + GRAIN / (8 * n + 1), [&](i64 begin, i64 end) {
+                    Scratch<Ranked> places(2 * n);
+                    for (i64 t = begin; t < end; ++t) {
+                        const Ranked* const order = wide_order_of(line(t), n, places);
+                        put(t, [=](i64 i) { return i64(order[i].place); });
+                    }
+                });
+                return;
+            }
             parallel_for(lines, 1 + GRAIN / (8 * n + 1), [&](i64 begin, i64 end) {
                 Scratch<i64> order(all ? n : room);
                 for (i64 t = begin; t < end; ++t) {
