@@ -62,4 +62,11 @@ void from_blocked(InMap<real> x, Out<real> y) {
                    y.data + (n * channels + b * BLOCK) * plane + p);
     });
 }
+
+void planes_from_blocked(InMap<real> x, i64 channels, real* y, i64 apart) {
+    const i64 plane = x.h * x.w;
+    each_strip(1, x.blocks, plane, [&](i64, i64 b, i64 p, i64 count) {
+        from_block(x.at(0, b) + p * BLOCK, apart, channels - b * BLOCK, count, y + b * BLOCK * apart + p);
+    });
+}
 END_KERNELS

@@ -3,6 +3,7 @@
 // that lie outside of the image (a dilation of a third of the image and more) are left out.
 #include "blocked/layout.h"
 #include "direct_planar.h"
+#include "gemm/gemm.h"
 #include "inside.h"
 #include "program_kernel.h"
 #include "winograd_cost.h"
@@ -32,6 +33,14 @@ bool gains(const Convolution& conv, const Extent& kernel, i64 pad_h, i64 pad_w, 
     return UNIT * share * all + copies < SHARE * all;
 }
 
+// 1x1 filters that outweigh the map: implicit_gemm.h packs them with as much work for a part of its panels.
+bool few_pixels(const Convolution& conv) {
+    constexpr i64 PLANE = 64, PIXELS = 512, WEIGHTS = 1 << 19;
+    const i64 n = pyops_by_sample || pyops_run_threads ? 1 : conv.xs.n;
+    return conv.ys.spatial() == conv.xs.spatial() && conv.xs.spatial() <= PLANE && n * conv.xs.spatial() <= PIXELS &&
+           conv.channels * conv.filters >= WEIGHTS;
+}
+
 // A whole block, (16 filters, 16 channels, taps) to (taps, 16 channels, 16 filters); `lost` becomes NaN
 // where a value is not finite.
 void pack_block(const real* from, i64 filter_stride, i64 taps, real* to, V& lost) {
@@ -53,6 +62,14 @@ void pack_block(const real* from, i64 filter_stride, i64 taps, real* to, V& lost
 void pack_part(const Convolution& conv, i64 k0, i64 c0, i64 taps, bool turned, real* to, V& lost) {
     const i64 k_end = conv.filters - k0 < BLOCK ? conv.filters - k0 : BLOCK,
               c_end = conv.channels - c0 < BLOCK ? conv.channels - c0 : BLOCK;
+    if (taps == 1 && conv.filter_stride == 1 && k_end == BLOCK && c_end == BLOCK) {   // they lie so, a row a channel
+        for (i64 i = 0; i < BLOCK * BLOCK; i += LANES) {
+            const V v = load(conv.weight + (c0 + i / BLOCK) * conv.channel_stride + k0 + i % BLOCK);
+            lost += v * 0;
+            store(to + i, v);
+        }
+        return;
+    }
     if (k_end < BLOCK || c_end < BLOCK) std::memset(to, 0, taps * BLOCK * BLOCK * sizeof(real));
     for (i64 k = 0; k < k_end; ++k)
         for (i64 c = 0; c < c_end; ++c) {
@@ -86,7 +103,7 @@ bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride
                       bool turned) {
     const Extent &xs = conv.xs, &ys = conv.ys;
     if (conv.groups != 1 || kernel.d != 1 || xs.d != 1 || ys.d != 1 || padding[0] ||
-        kernel.h * kernel.w == 1 || conv.channels < BLOCK || conv.filters < BLOCK)
+        (kernel.h * kernel.w == 1 && !few_pixels(conv)) || conv.channels < BLOCK || conv.filters < BLOCK)
         return false;
     const i64 pad_h = turned ? dilation[1] * (kernel.h - 1) - padding[1] : padding[1],
               pad_w = turned ? dilation[2] * (kernel.w - 1) - padding[2] : padding[2];
@@ -125,40 +142,44 @@ bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride
     return true;
 }
 
-// First layers, of few channels and large filters: stem_conv reads images as they are.
-bool stem_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation) {
+// First layers, of few channels and large filters: stem_conv reads images as they are. A task makes a band of
+// rows in its own cache, in blocks, and lays it where it belongs.
+bool stem_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
+                    i64 y_sample, i64 y_channel) {
+    constexpr i64 BAND_BYTES = 128 << 10;
     const Extent &xs = conv.xs, &ys = conv.ys;
     const i64 taps = kernel.h * kernel.w, blocks = blocks_of(conv.filters);
+    // planar.h, whose vectors lie along rows, would leave lanes empty
+    const bool short_rows = taps >= 9 && conv.channels * taps >= 32 && 8 * ys.w <= 5 * ceil_div(ys.w, LANES) * LANES;
     if (conv.groups != 1 || kernel.d != 1 || xs.d != 1 || ys.d != 1 || padding[0] || conv.channels >= BLOCK ||
-        conv.filters < BLOCK || taps < STEM_TAPS || ys.spatial() < 4 * BLOCK ||
+        conv.filters < BLOCK || !(taps >= STEM_TAPS || short_rows) || ys.spatial() < 4 * BLOCK ||
         !all_finite(conv.weight, conv.filters * conv.channels * taps))
         return false;
-    const i64 y_sample = blocks * ys.spatial() * BLOCK, row = conv.channels * taps,
-              together = clamp(MAPS_BYTES / (y_sample * (i64)sizeof(real)), 1, xs.n);
-    Scratch<real> weight(blocks * row * BLOCK), bias(blocks * BLOCK), y(together * y_sample);
-    for (i64 k = 0; k < blocks * BLOCK; ++k) {
-        const bool there = k < conv.filters;
-        bias[k]          = there && conv.bias ? conv.bias[k] : 0;
-        real* const to   = weight + k / BLOCK * row * BLOCK + k % BLOCK;
-        for (i64 c = 0; c < conv.channels; ++c)
-            for (i64 t = 0; t < taps; ++t)
-                to[(c * taps + t) * BLOCK] =
-                    there ? conv.weight[k * conv.filter_stride + c * conv.channel_stride + t] : 0;
-    }
-    const i64 packed_shape[] = {blocks, conv.channels, kernel.h, kernel.w, BLOCK}, bias_shape[] = {blocks * BLOCK};
-    const Window window{{{kernel.h, kernel.w}, 2},
-                        {{stride[1], stride[2]}, 2},
-                        {{padding[1], padding[2]}, 2},
-                        {{dilation[1], dilation[2]}, 2}};
-    for (i64 n = 0; n < xs.n; n += together) {
-        const i64 count = clamp(xs.n - n, 0, together), in_shape[] = {count, xs.c, xs.h, xs.w},
-                  out_shape[] = {count, ys.c, ys.h, ys.w};
+    const i64 row = conv.channels * taps, row_bytes = blocks * ys.w * BLOCK * (i64)sizeof(real),
+              rows = clamp(BAND_BYTES / row_bytes, 1, ys.h), bands = ceil_div(ys.h, rows);
+    Scratch<real> weight(blocks * row * BLOCK), bias(blocks * BLOCK);
+    for (i64 k = 0; k < blocks * BLOCK; ++k) bias[k] = k < conv.filters && conv.bias ? conv.bias[k] : 0;
+    for (i64 b = 0; b < blocks; ++b)
+        for (i64 part = 0; part < BLOCK; part += LANES)
+            pack_rows<LANES>(conv.weight + (b * BLOCK + part) * conv.filter_stride, conv.filter_stride,
+                             (int)clamp(conv.filters - b * BLOCK - part, 0, LANES), row,
+                             weight + b * row * BLOCK + part, BLOCK);
+    parallel_tasks(xs.n * bands, [&](i64 task) {
+        const i64 n = task / bands, first = ys.h * (task % bands) / bands,
+                  count = ys.h * (task % bands + 1) / bands - first;
+        const i64 in_shape[] = {1, xs.c, xs.h, xs.w}, bias_shape[] = {blocks * BLOCK},
+                  packed_shape[] = {blocks, conv.channels, kernel.h, kernel.w, BLOCK};
+        const Window window{{{kernel.h, kernel.w}, 2},
+                            {{stride[1], stride[2]}, 2},
+                            {{padding[1] - first * stride[1], padding[2]}, 2},
+                            {{dilation[1], dilation[2]}, 2}};
+        Scratch<real> y(blocks * count * ys.w * BLOCK);
         stem_conv({conv.x + n * xs.c * xs.spatial(), in_shape, 4}, {weight, packed_shape, 5}, {bias, bias_shape, 1},
                   window, {Activation::CLAMP, -__builtin_inf(), __builtin_inf()},
-                  {y, count, blocks, ys.h, ys.w, y_sample});
-        from_blocked({y, count, blocks, ys.h, ys.w, y_sample},
-                     {conv.y + n * ys.c * ys.spatial(), out_shape, 4});
-    }
+                  {y, 1, blocks, count, ys.w, blocks * count * ys.w * BLOCK});
+        planes_from_blocked({y, 1, blocks, count, ys.w, blocks * count * ys.w * BLOCK}, conv.filters,
+                            conv.y + n * y_sample + first * ys.w, y_channel);
+    });
     return true;
 }
 END_KERNELS

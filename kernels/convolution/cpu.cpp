@@ -104,7 +104,8 @@ static bool images_in_blocks(const Convolution& conv, const Extent& kernel, Dims
            (turned && !all_ones(stride) && is_modest(conv.xs, conv.ys, kernel, stride, dilation) &&
             depthwise_transposed_in_blocks(conv, kernel, stride, padding, dilation)) ||
            (is_modest(conv.xs, conv.ys, kernel, stride, dilation) &&
-            ((!turned && stem_in_blocks(conv, kernel, stride, padding, dilation)) ||
+            ((!turned && stem_in_blocks(conv, kernel, stride, padding, dilation,
+                                         conv.ys.c * conv.ys.spatial(), conv.ys.spatial())) ||
              ((!turned || all_ones(stride)) &&
               (direct_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
                groups_in_blocks(conv, kernel, stride, padding, dilation, turned) ||

@@ -71,11 +71,17 @@ static bool by_depth_slices(const Convolution& conv, const Extent& kernel, Dims 
             Convolution image = conv;
             image.x = x, image.y = y, image.channels = slices.channels();
             image.xs = {count, slices.channels(), 1, xs.h, xs.w}, image.ys = {count, ys.c, 1, ys.h, ys.w};
+            const Dims moves{{1, stride[1], stride[2]}, 3}, sides{{0, padding[1], padding[2]}, 3},
+                apart{{1, dilation[1], dilation[2]}, 3};
+            if (!turned) {   // a first layer: its rows are laid into the volume as they are made
+                image.channel_stride = taps;
+                image.y = conv.y + n * ys.c * ys.spatial() + o * slices.out_plane();
+                if (stem_in_blocks(image, image_kernel, moves, sides, apart, slices.out_plane(), ys.spatial()))
+                    continue;
+                image.y = y;
+            }
             if (turned) image.weight = weight, image.channel_stride = conv.filters * taps, image.filter_stride = taps;
-            else image.channel_stride = taps;
-            if (!images(image, image_kernel, {{1, stride[1], stride[2]}, 3}, {{0, padding[1], padding[2]}, 3},
-                        {{1, dilation[1], dilation[2]}, 3}))
-                return false;
+            if (!images(image, image_kernel, moves, sides, apart)) return false;
             parallel_for(count, 1 + 65536 / (y_slice + 1), [&](i64 begin, i64 end) {
                 for (i64 i = begin; i < end; ++i) slices.scatter(y + i * y_slice, n, o + i);
             });

@@ -9,7 +9,9 @@ bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride
                       bool turned);
 // The same by stem_conv, of layers of few channels, from so many taps on
 constexpr i64 STEM_TAPS = 16;
-bool stem_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation);
+// y_sample and y_channel: how far these lie apart in y
+bool stem_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
+                    i64 y_sample, i64 y_channel);
 // The same by Winograd's algorithm along the one axis that filters lie along (blocked_line_planar.cpp)
 bool lines_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
                      bool turned);
