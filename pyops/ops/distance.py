@@ -12,8 +12,9 @@ from ..core.registry import Op
 from ..core.tensor import Context
 from ..core.types import Array, Arrays, Dims
 from .elementwise import add, clamp, div, mul, sub
+from .gather import index_select
 from .reduction import sum as sum_of, vector_norm
-from .shape import broadcast_to, getitem, reshape, transpose
+from .shape import broadcast_to, reshape, transpose
 from .typed import NO_CUDA
 
 reference = LateFunctions("pyops.kernels.distance.reference")
@@ -81,8 +82,20 @@ def pdist(input: Arrays, p: float = 2.0) -> Arrays:
     """The p-norm distances of all pairs of rows, (0, 1), (0, 2), ..., (1, 2), ...: (N, M) to (N (N - 1) / 2,)."""
     if len(input.shape) != 2:
         raise ValueError(f"pdist: input must be (N, M), got shape {tuple(input.shape)}")
-    first, second = np.triu_indices(input.shape[0], 1)
-    return vector_norm(sub(getitem(input, first), getitem(input, second)), p, -1)
+    n = input.shape[0]
+    places = _kept_pairs(n) if n <= 1024 else _pairs(n)
+    return index_select(reshape(cdist(input, input, p), (n * n,)), 0, places)
+
+
+def _pairs(n: int) -> Array:
+    """Where all of (0, 1), (0, 2), ..., (1, 2), ... lie in n rows of n."""
+    first, second = np.triu_indices(n, 1)
+    places: Array = first * n + second
+    places.flags.writeable = False
+    return places
+
+
+_kept_pairs = lru_cache(8)(_pairs)
 
 
 # ---- the row

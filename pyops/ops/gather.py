@@ -129,7 +129,7 @@ def put_along_forward(k: Any, x: Any, index: Any, values: Any, *, dim: int, wrap
                       reduction: str = "") -> Any:
     check_along(x, index, values, dim=dim, wrap=wrap)
     y = k.empty(x.shape, x.dtype)
-    k.strided_move(x, tuple(strides_of(x.shape)), y)
+    k.cat_move(x, x.size, x.size, 0, y)
     put = getattr(k, f"put_along_{reduction}" if reduction else "put_along")
     put(values, index, *walk(x.shape, dim), wrap, y)
     return y
@@ -159,7 +159,7 @@ TAKE_ALONG = Op("take_along", "ai", take_along_forward, reference.take_along, ta
                 bytes=lambda x, index, **_: 2 * index.size * x.itemsize)
 PUT_ALONG = Op("put_along", "aia", put_along_forward, reference.put_along, put_along_gradient, check_along,
                todo=NO_CUDA, checks_indices=True, kernels=("put_along", "put_along_add", "put_along_mul",
-                                                           "put_along_max", "put_along_min", "strided_move"),
+                                                           "put_along_max", "put_along_min", "cat_move"),
                tolerance=4, bytes=lambda x, index, values, **_: 2 * x.nbytes)
 
 
@@ -266,6 +266,9 @@ def take_along_dim(input: Arrays, indices: Arrays, dim: int | None = None) -> Ar
     if len(indices.shape) != len(input.shape):
         raise ValueError(f"take_along_dim: indices {tuple(indices.shape)} must have as many axes as input "
                          f"{tuple(input.shape)}")
+    if all(n == m or a == dim for a, (n, m) in enumerate(zip(input.shape, indices.shape))):
+        found: Arrays = TAKE_ALONG(input, indices, dim=dim, wrap=True)
+        return found
     shape = [n if a != dim and n != 1 else m for a, (n, m) in enumerate(zip(input.shape, indices.shape))]
     x = broadcast_to(input, tuple(n if a == dim else s for a, (n, s) in enumerate(zip(input.shape, shape))))
     return TAKE_ALONG(x, broadcast_to(indices, tuple(m if a == dim else s

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Tensor
@@ -72,6 +74,11 @@ def nonzero(input: Arrays, as_tuple: bool = False) -> Any:
     array (count,) an axis instead. NaN is not 0."""
     shape = tuple(input.shape)
     places, count = NONZERO(input)
+    if isinstance(places, np.ndarray):   # no more than there are
+        columns = _columns(shape, places[:int(count)])
+        if as_tuple:
+            return tuple(columns)
+        return np.stack(columns, 1) if columns else np.zeros((int(count), 0), np.int64)
     columns = []
     for a in range(len(shape)):
         step = max(1, math.prod(shape[a + 1:]))
@@ -82,13 +89,22 @@ def nonzero(input: Arrays, as_tuple: bool = False) -> Any:
     return cut(found, count)
 
 
+def _columns(shape: tuple[int, ...], places: Any) -> list[Any]:
+    """Indices along each axis, of places in the flattened array."""
+    columns: list[Any] = []
+    for n in reversed(shape[1:]):
+        rest = places // n
+        columns.insert(0, places - rest * n)
+        places = rest
+    return [places, *columns] if shape else []
+
+
 def masked_select(input: Arrays, mask: Arrays) -> Arrays:
     """(count,): the values of input where mask is true, in order; the two broadcast. TypeError for a
     mask that is not of truth values."""
     if dtype_of(mask).kind != "b":
         raise TypeError(f"masked_select: mask must be of truth values, got {dtype_of(mask)}")
     if tuple(input.shape) != tuple(mask.shape):
-        import numpy as np
         try:
             shape = np.broadcast_shapes(tuple(input.shape), tuple(mask.shape))
         except ValueError:
