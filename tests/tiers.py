@@ -29,6 +29,7 @@ QUICK = {"rows/test_ops.py": 24, "rows/test_bad_input.py": 16, "rows/test_arithm
          "rows/test_tape.py": 1, "rows/test_simd_math.py": 6, "rows/test_random.py": 1,
          "rows/test_embedding.py": 1, "rows/test_normalisation.py": 1, "rows/test_attention.py": 8,
          "rows/test_winograd.py": 30, "rows/test_winograd_line.py": 60, "rows/test_winograd_grouped.py": 6,
+         "rows/test_strassen.py": 6,
          "rows/test_cases.py": 1,
          "rows/test_traits.py": 1,
          "compiled/test_cases_compiled.py": 12, "compiled/test_compile.py": 4, "compiled/test_passes.py": 1,

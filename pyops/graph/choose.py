@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from . import costs, estimates, filters_kept, line, packing, stride_two
+from . import costs, estimates, filters_kept, line, packing, strassen, stride_two
 from .estimates import IN_RUN
 from .ir import Graph, Node, Value
 from .shared import once
@@ -108,7 +108,8 @@ def choose(node: Node, options, total_weights: int, whole: bool = False) -> tupl
     if forced in offers:
         node.filters_in_run = lean
         return forced, "forced by PYOPS_FORCE_ALGO", {}
-    offers = {name: cost for name, cost in offers.items() if not lean or name == "direct" or name.endswith(IN_RUN)}
+    offers = {name: cost for name, cost in offers.items() if not lean or name in ("direct", strassen.NAME)
+              or name.endswith(IN_RUN)}
     first = next(iter(offers))
     if forced is not None:
         return first, f"{forced} is forced but impossible here: {reasons[0]}", {}
@@ -177,8 +178,17 @@ def along_a_line(node: Node, options, forced: str | None) -> dict[str, Callable]
     return {f"line{m}": partial(line.cost, tile=m) for m in line.TILES[line.taps_of(node)]}
 
 
-CANDIDATES = (direct, winograd, along_a_line)   # of equal estimates the first wins
-NAMES = ("direct", *(f"winograd{m}" for m in costs.TILES), *line.NAMES, *stride_two.NAMES)
+def by_halves(node: Node, options, forced: str | None) -> dict[str, Callable]:
+    if why := strassen.can(node):
+        raise Declined(why)
+    if forced is None and options.precision == "strict":
+        raise Declined('precision="strict"')
+    return {strassen.NAME: lambda node, known, total: (
+        strassen.cost(node, known) + streaming(4 * node.inputs[1].size, known, total))}
+
+
+CANDIDATES = (direct, winograd, along_a_line, by_halves)   # of equal estimates the first wins
+NAMES = ("direct", *(f"winograd{m}" for m in costs.TILES), *line.NAMES, *stride_two.NAMES, strassen.NAME)
 
 
 def forced_algorithm(node: Node, force: str) -> str | None:

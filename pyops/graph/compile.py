@@ -107,8 +107,8 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     of reading weights, take less of it. Weights that are not finite stay float32.
     Raises TraceError, a TypeError, with the line of the model that cannot be compiled; ValueError
     for other arguments. PYOPS_FORCE_ALGO overrides the choice of algorithms: "direct", "winograd2",
-    "winograd4", "winograd6", "line2", "line4", "line6", "stride_two", "columns", or
-    "name=algorithm,...".
+    "winograd4", "winograd6", "line2", "line4", "line6", "stride_two", "columns", "strassen"
+    or "name=algorithm,...".
     """
     options = options_of(precision, threads, shared, batch_invariant, memory, weights)
     if not callable(model):

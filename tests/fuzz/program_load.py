@@ -70,6 +70,7 @@ KERNELS = (
     "relu",
     "conv",
     "direct_conv",
+    "strassen_conv",
     "grouped_conv",
     "slice_channels",
     "attention",

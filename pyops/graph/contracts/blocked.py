@@ -196,6 +196,16 @@ def direct_conv(x, channels, scale, shift, gate, weight, bias, residual, window,
     finished(y, bias, residual)
 
 
+@contract("strassen_conv", "mnroopaM")
+def strassen_conv(x, channels, weight, scale, bias, residual, act, y) -> None:
+    filled(channels, x)
+    need(packed(weight, y.blocks, x.blocks) == (1, 1), "filters have one tap")
+    need((x.n, x.h, x.w) == (y.n, y.h, y.w), "samples and pixels are those of the input")
+    need(y.blocks >= 2, "halves have a block of filters each")
+    numbers(scale, y.blocks * BLOCK)
+    finished(y, bias, residual)
+
+
 @contract("direct_conv_labels", "mnrowanX")
 def direct_conv_labels(x, channels, weight, bias, window, act, classes, y) -> None:
     made = labels(classes, y, x)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import activations, choose, line, packing, stride_two
+from .. import activations, choose, line, packing, strassen, stride_two
 from ..ir import Node, Value
 from . import inverted, linear, volume
 from .context import BLOCK, Declined, Lowering, Ref, Window, four
@@ -211,6 +211,13 @@ def along_a_line(low: Lowering, c: Layer) -> None:
            low.new_map(c.node.output).ref, algorithm=c.node.algorithm)
 
 
+def by_halves(low: Lowering, c: Layer) -> None:
+    if c.node.algorithm != strassen.NAME:
+        raise Declined("another algorithm is chosen")
+    c.call(low, "strassen_conv", low.as_map(c.x).ref, c.channels, *strassen.filters(low.kernels, c.weight),
+           c.packed_bias(), residual(low, c.node), c.tail, low.new_map(c.node.output).ref, algorithm=strassen.NAME)
+
+
 def by_parities(low: Lowering, c: Layer) -> None:
     if c.node.algorithm != stride_two.ALGORITHM:
         raise Declined("another algorithm is chosen")
@@ -253,7 +260,8 @@ def direct(low: Lowering, c: Layer) -> None:
            c.tail, low.new_map(node.output).ref, algorithm="direct" if c.groups == 1 else "grouped")
 
 
-CANDIDATES = (single_pixels, depthwise, multiplied, stem, winograd, along_a_line, by_parities, grouped, direct)
+CANDIDATES = (single_pixels, depthwise, multiplied, stem, winograd, along_a_line, by_halves, by_parities, grouped,
+              direct)
 
 
 def is_modest(image, result, kernel, attrs) -> bool:

@@ -1,0 +1,63 @@
+"""Strassen's algorithm for 1x1 convolutions (kernels/convolution/blocked_strassen.cpp): an eighth fewer
+multiplications, for sums of pixels and of filters in every run. No weights are kept beside the layer's own.
+"""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from . import costs, packing
+from .ir import Node, Value
+from .shared import once
+
+NAME = "strassen"
+LEAST = 2 * packing.BLOCK   # channels and filters: a block for each half
+PIXELS = 280                # that meet the same sums of filters
+# Nanoseconds for a value of the image, of the result and of the weights, beside the products: sums,
+# and more ways into registers and out. Most of it is memory's, so that vectors are of no account.
+IMAGE, RESULT, WEIGHT = 0.09, 0.06, 0.03
+MARGIN = 1.02               # what it must gain
+LARGEST = 100               # exponent of a scale
+ALIKE = 4                   # of two filters that are added up, how far their norms may lie apart
+
+
+@once
+def can(node: Node) -> str:
+    """Why the algorithm does not take the layer, or an empty text."""
+    weight, attrs = node.inputs[1], node.attrs
+    if not isinstance(node.inputs[0], Value) or node.output.ndim > 4 or math.prod(weight.shape[2:]) != 1:
+        return "not a 1x1 filter on images"
+    if attrs["groups"] != 1 or set(attrs["stride"]) != {1} or any(attrs["padding"]):
+        return "groups, strides or padding"
+    if min(weight.shape[:2]) < LEAST:
+        return "few channels or filters"
+    if (node.normalised, node.gate) != (None, None) or len(node.outputs) != 1 or node.before:
+        return "something before it, or several results"
+    return ""
+
+
+def cost(node: Node, known: costs.Costs) -> float:
+    """Nanoseconds, beside those in which weights come: sums of filters wait for these."""
+    K, C = node.inputs[1].shape[:2]
+    pixels = node.output.size // K
+    products = known.direct * pixels * C * -(-K // packing.BLOCK) * 7 / 8
+    more = (IMAGE * C + RESULT * K) * pixels + WEIGHT * K * C * -(-pixels // PIXELS)
+    return MARGIN * (products + more) / known.threads
+
+
+@once
+def filters(kernels, w: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """1x1 filters (K, C, 1, 1) packed as direct_conv has them, times powers of two that bring their norms
+    together; and what takes these back, for whole blocks, 0 for filters of zeros. None where no two filters
+    that are added up differ so much."""
+    K, half = len(w), packing.rounded(len(w)) // packing.BLOCK // 2 * packing.BLOCK
+    norms = np.sqrt(np.einsum("kc,kc->k", *2 * [w.reshape(K, -1)], dtype=np.float64))
+    first, second = norms[:max(0, min(half, K - half))], norms[half:2 * half]
+    if (np.maximum(first, second) <= ALIKE * np.minimum(first, second)).all():
+        return packing.direct(kernels, w), None
+    halves = np.arange(K) < 2 * half   # an odd last block is not added up
+    exponents = np.where(halves & (norms > 0), np.clip(np.frexp(norms)[1], -LARGEST, LARGEST), 0)
+    scale = np.zeros(packing.rounded(K), np.float32)
+    scale[:K] = np.where(halves & (norms == 0), 0, np.ldexp(np.float32(1), exponents))
+    return packing.direct(kernels, np.ldexp(w, -exponents[:, None, None, None])), scale
