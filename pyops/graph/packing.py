@@ -16,6 +16,7 @@ from .shared import once
 
 BLOCK = 16
 LARGEST_TAP = 64   # squares of a filter's largest tap over those of the others
+FEW = 1 << 12   # numbers that are looked at again sooner than looked up
 AT_ONCE = 1 << 16   # numbers that are looked at together: what is made of them stays in cache
 
 
@@ -51,8 +52,9 @@ room = Halls().room
 def padded(a: np.ndarray, axis: int, size: int) -> np.ndarray:
     if a.shape[axis] == size:
         return a
-    widths = [(0, size - a.shape[i] if i == axis else 0) for i in range(a.ndim)]
-    return np.pad(a, widths)
+    found = np.zeros((*a.shape[:axis], size, *a.shape[axis + 1:]), a.dtype)
+    found[(slice(None),) * axis + (slice(a.shape[axis]),)] = a
+    return found
 
 
 def contiguous(w: np.ndarray) -> np.ndarray:
@@ -312,6 +314,8 @@ def even_filters(w: np.ndarray) -> bool:
 
 
 def finite(w: np.ndarray) -> bool:
+    if w.size <= FEW:
+        return bool(np.isfinite(w).all())
     if w.dtype == np.float32 and w.flags.c_contiguous:
         return looked_at(w)[0]
     step = max(1, AT_ONCE // max(1, w[:1].size)) if w.ndim else 1

@@ -57,8 +57,8 @@ class Recorder:
         return self.placed(no_numbers.bytes[first:first + size].view(ref.dtype)[:count].reshape(ref.shape), ref)
 
     def stand_in(self, ref: Ref) -> np.ndarray:
-        array = np.full(max(1, int(np.prod(ref.shape))), np.nan if ref.dtype.kind == "f" else 0,
-                        ref.dtype)[:int(np.prod(ref.shape))].reshape(ref.shape)
+        count = math.prod(ref.shape)
+        array = np.full(max(1, count), np.nan if ref.dtype.kind == "f" else 0, ref.dtype)[:count].reshape(ref.shape)
         return self.placed(array, ref)
 
     def placed(self, array: np.ndarray, ref: Ref) -> np.ndarray:

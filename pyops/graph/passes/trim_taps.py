@@ -32,11 +32,11 @@ def trim(node: Node) -> None:
 
 def kept(size: int, taps: int, stride: int, padding: int, dilation: int, out: int) -> tuple[int, int]:
     """The taps of an axis, from the first that is kept to behind the last."""
-    places = np.arange(out) * stride - padding
-
     def seen(tap: int) -> bool:
-        at = places + tap * dilation
-        return bool(((at >= 0) & (at < size)).any())
+        """Whether the first output that is not in front of the image for it is still within."""
+        at = tap * dilation - padding
+        first = max(0, -(at // stride))
+        return first < out and first * stride + at < size
     first, last = 0, taps
     while last - first > 1 and not seen(last - 1):
         last -= 1
