@@ -315,6 +315,7 @@ void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In
     l.channels = channels;
     Scratch<Tap> taps(weight.dim(2) * weight.dim(3));
     Phase p = plain_phase(window, y, taps);
+    if (has_few_pixels_in_groups(l, p)) return convolve_few_in_groups(l, p);
     if (is_of_few_pixels(l, p)) return convolve_few(l, p);
     if (is_pointwise(window)) flatten(l, p);
     if (l.group_blocks > 0) convolve_by_channels(l, p, channels_at_once(l, p));

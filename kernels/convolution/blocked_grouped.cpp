@@ -6,8 +6,10 @@
 // picked from the vectors of channels of the pixel, mostly one or two. So no zeros are multiplied, and
 // nothing of one group meets another.
 //
-// An output is one chain of multiply-adds from the bias in the order (neighbouring taps, channel, tap).
+// An output is one chain of multiply-adds from the bias in the order (neighbouring taps, channel, tap), or, of few
+// pixels, in that of direct_few.h.
 #include <algorithm>
+#include "convolution/direct_few.h"
 #include "convolution/direct_layer.h"
 
 BEGIN_KERNELS
@@ -464,6 +466,9 @@ void grouped_conv(InMap<real> x, i64 channels, In<real> weight, In<real> bias, I
     if (is_pointwise(window)) flatten(g.layer, g.phase);
     const Phase& p = g.phase;
     if (p.h <= 0 || p.w <= 0) return;
+    // a block is a group then, and their weights lie as direct_conv's do; the order of sums is that one's
+    if (each == BLOCK && made == BLOCK && has_few_pixels_in_groups(g.layer, p))
+        return convolve_few_in_groups(g.layer, p);
     // chunks of rows whose input stays in the nearest cache, as few filters share it
     const i64 row = g.layer.x.w * g.layer.group_blocks * BLOCK * p.stride_h,
               rows = least(p.h, 1 + (STRIP_VALUES / 8) / (row + 1)), chunks = (p.h + rows - 1) / rows;

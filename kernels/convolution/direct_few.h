@@ -21,6 +21,7 @@ namespace {
 constexpr i64 FEW = 16, FEW_OF_SAMPLE = 9, FEW_WEIGHTS = 128 << 10;
 constexpr i64 VERY_FEW = 6, VERY_FEW_WEIGHTS = 2 << 20;
 constexpr i64 SOME = 100, SOME_TERMS = 512, SOME_TERMS_IN_PLACE = 1024, SOME_WEIGHTS = 1 << 20;
+constexpr i64 FEW_IN_GROUPS = BV > 1 ? 64 : 36;     // of several blocks of filters
 constexpr i64 LOT = 7 * 14, LAID_BYTES = 1 << 20;   // pixels that are laid out at a time
 constexpr i64 PART_BYTES = 32 << 10;                // weights and inputs that stay in the nearest cache
 
@@ -59,29 +60,38 @@ struct FewPixels {
 
     // Lays out a block of channels, a group of pixels after the other.
     void lay(const i64* from, i64 block, real* v) const {
-        const real *x = l.x.at(0, block), *scale = l.scale ? l.scale + block * BLOCK : nullptr,
-                   *shift = l.shift ? l.shift + block * BLOCK : nullptr;
+        const real* x = l.x.at(0, block);
         const i64 channels = least(BLOCK, l.group_channels - block * BLOCK);
+        const bool changes = l.changes_input() || channels < BLOCK;
         for (i64 group = 0; group < pixels.groups; ++group) {
             const i64 begin = pixels.start(group), size = pixels.size + (group < pixels.larger);
             real* to = v + begin * laid() + block * p.count * size * BLOCK;
-            for (i64 t = 0; t < p.count; ++t)
-                for (i64 i = begin; i < begin + size; ++i, to += BLOCK) {
-                    const i64 place = from[t * pixels.count + i];
-                    const real* input = place < 0 ? zero_row : x + place;
-                    for (int k = 0; k < BLOCK; k += LANES) store(to + k, load(input + k));
-                    if (place < 0) continue;
-                    if (scale)
-                        for (int k = 0; k < BLOCK; k += LANES)
-                            store(to + k, vmax(V{}, load(to + k) * load(scale + k) + load(shift + k)));
-                    if (l.gate) {
-                        const real* gate = l.gate + (first + i) / (p.h * p.w) * l.channels + block * BLOCK;
-                        for (i64 k = 0; k < channels; k += LANES)
-                            store(to + k, load(to + k) * load(gate + k, (int)least(LANES, channels - k)));
-                    }
-                    if (channels < BLOCK) std::memset(to + channels, 0, (BLOCK - channels) * sizeof(real));
+            for (i64 t = 0; t < p.count; ++t) {
+                const i64* places = from + t * pixels.count + begin;
+                for (i64 i = 0; i < size; ++i) {
+                    const real* input = places[i] < 0 ? zero_row : x + places[i];
+                    #pragma GCC unroll 4
+                    for (int k = 0; k < BLOCK; k += LANES) store(to + i * BLOCK + k, load(input + k));
                 }
+                for (i64 i = 0; changes && i < size; ++i)
+                    if (places[i] >= 0) change(block, (first + begin + i) / (p.h * p.w), channels, to + i * BLOCK);
+                to += size * BLOCK;
+            }
         }
+    }
+
+    // What a layer does to its input, of a pixel's block of which `channels` are there
+    void change(i64 block, i64 sample, i64 channels, real* to) const {
+        if (l.scale)
+            for (int k = 0; k < BLOCK; k += LANES)
+                store(to + k, vmax(V{}, load(to + k) * load(l.scale + block * BLOCK + k) +
+                                            load(l.shift + block * BLOCK + k)));
+        if (l.gate) {
+            const real* gate = l.gate + sample * l.channels + block * BLOCK;
+            for (i64 k = 0; k < channels; k += LANES)
+                store(to + k, load(to + k) * load(gate + k, (int)least(LANES, channels - k)));
+        }
+        if (channels < BLOCK) std::memset(to + channels, 0, (BLOCK - channels) * sizeof(real));
     }
 
     // Terms [c, c + count) of the groups [begin, end) of `size` pixels
@@ -149,7 +159,7 @@ struct FewPixels {
 };
 
 // Whether a layer gains by it. Results are the same either way.
-bool is_of_few_pixels(const Layer& l, const Phase& p) {
+inline bool is_of_few_pixels(const Layer& l, const Phase& p) {
     const i64 pixels = l.y.n * p.h * p.w, terms = l.w_filter / BLOCK,
               bytes = l.y.blocks * l.w_filter * (i64)sizeof(real);
     if (l.group_filters != l.y.blocks || pixels < 1 || !p.count) return false;
@@ -159,7 +169,7 @@ bool is_of_few_pixels(const Layer& l, const Phase& p) {
            bytes >= SOME_WEIGHTS && pixels * terms * (i64)sizeof(real) <= LAID_BYTES;
 }
 
-void convolve_few(const Layer& l, const Phase& p) {
+inline void convolve_few(const Layer& l, const Phase& p) {
     const i64 pixels = l.y.n * p.h * p.w, room = LAID_BYTES / (l.w_filter / BLOCK * (i64)sizeof(real)),
               most = room < GROUP ? GROUP : at_most(LOT, room), lots = ceil_div(pixels, most),
               parts = at_most(l.y.blocks, threads_now());
@@ -171,6 +181,38 @@ void convolve_few(const Layer& l, const Phase& p) {
             few.run(from, l.y.blocks * begin / parts, l.y.blocks * end / parts);
         });
     }
+}
+
+// The same of groups of whole blocks, each of which has weights and inputs to itself: threads share out groups and
+// lots of pixels. Whether a layer does depends on its samples' size alone, so that sums do not depend on the batch.
+inline bool has_few_pixels_in_groups(const Layer& l, const Phase& p) {
+    return p.h * p.w <= (l.group_filters > 1 ? FEW_IN_GROUPS : FEW) && p.count > 1 && l.group_channels % BLOCK == 0 &&
+           l.y.blocks > l.group_filters && !l.changes_input();
+}
+
+inline void convolve_few_in_groups(const Layer& l, const Phase& p) {
+    const i64 groups = l.y.blocks / l.group_filters, pixels = l.y.n * p.h * p.w,
+              terms = l.group_channels * p.count, most = PART_BYTES / (terms * (i64)sizeof(real)),
+              lots = ceil_div(pixels, most < GROUP ? GROUP : at_most(LOT, most));
+    if (!pixels) return;
+    const auto first = [&](i64 lot) { return pixels * lot / lots; };
+    Scratch<i64> from(p.count * pixels);
+    for (i64 lot = 0; lot < lots; ++lot)
+        FewPixels(l, p, first(lot), first(lot + 1)).find(from + p.count * first(lot));
+    const i64 work = terms * pixels * l.group_filters * BLOCK / lots;
+    parallel_for(groups * lots, 1 + 400000 / work, [&](i64 begin, i64 end) {
+        for (i64 i = begin; i < end; ++i) {
+            const i64 group = i / lots, lot = i % lots, block = group * l.group_filters;
+            Layer one = l;
+            one.x.data = l.x.at(0, group * l.group_blocks);
+            one.y.data = l.y.at(0, block);
+            if (l.residual) one.residual.data = l.residual.at(0, block);
+            if (l.bias) one.bias += block * BLOCK;
+            one.weight += block * l.w_filter;
+            one.y.blocks = l.group_filters;
+            FewPixels(one, p, first(lot), first(lot + 1)).run(from + p.count * first(lot), 0, l.group_filters);
+        }
+    });
 }
 }  // namespace
 END_KERNELS
