@@ -11,6 +11,9 @@ from ..ir import Graph, Node, Value
 # Bytes of a wide map from which it is worth it: it no longer fits into the second-level caches.
 # Measured on the mobile networks.
 LEAST_BYTES = 3 << 19
+# Filters of a projection without an expansion, whose layers for themselves multiply faster, by what grows with
+# the filters, and move the wide map, which does not.
+MOST_FILTERS = 512
 
 
 def run(graph: Graph) -> None:
@@ -26,7 +29,7 @@ def run(graph: Graph) -> None:
             expand = None
         if not is_projection(project, depth):
             project = None
-        if expand is project is None:
+        if expand is project is None or expand is None and len(project.inputs[1]) > MOST_FILTERS:
             continue
         layers = [node for node in (expand, depth, project) if node is not None]
         for node in layers[:-1]:
