@@ -444,6 +444,17 @@ def test_nothing_is_taken():
     check("Gather", {"x": x}, x[:, [[4, 0], [0, 2]]], {"i": np.array([[-1, 0], [-5, 2]])}, axis=1)
 
 
+@pytest.mark.parametrize("size", [(7, 7), (8, 9), (6, 12)])
+def test_windows_that_end_beyond_the_image_need_no_copy_of_it(size):
+    x = -1 - np.abs(normal(2, 20, *size))
+    node = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+    file = model([node], {"x": x}, opset=12)
+    assert [s.kernel for s in door.load(file).steps] == ["max_pool"]
+    rows, columns = ([slice(i, i + 3) for i in range(0, n - 1, 2)] for n in size)
+    want = np.stack([np.stack([x[..., r, c].max((2, 3)) for c in columns], -1) for r in rows], -2)
+    assert np.array_equal(door.run(file, {"x": x})["y"], want)
+
+
 @pytest.mark.parametrize("order", [0, 1])
 @pytest.mark.parametrize(
     "attrs",

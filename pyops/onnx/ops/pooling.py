@@ -51,8 +51,8 @@ def max_pool(call):
     narrow = np.dtype(x.dtype).kind in "iu" or not real(x)
     x = as_type(x, np.float32) if narrow else x  # which holds bytes and halves as they are
     pool = getattr(F, f"max_pool{n}d")
-    if usual(kernel, before, behind) and not any(more):
-        y = pool(x, tuple(kernel), tuple(stride), tuple(before), tuple(dilation), False, indices)
+    if usual(kernel, before, behind) and (call.attr("ceil_mode", 0) or not any(more)):
+        y = pool(x, tuple(kernel), tuple(stride), tuple(before), tuple(dilation), any(more), indices)
         offset, size = [0] * n, list(x.shape[2:])
     else:
         wide = padded(call, x, before, [b + m for b, m in zip(behind, more)], -math.inf)
