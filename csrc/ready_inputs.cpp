@@ -21,14 +21,25 @@ bool lies_ready(PyObject* array) {
     return (fields(array)->flags & wanted) == wanted;
 }
 
+constexpr i64 FEW_VALUES = 256;   // NumPy copies so many in the time that looking at the strides takes
+
 // A contiguous array of the values, of another type if one is given; a large one in memory of the pool, whose
 // pages need not be cleared, and copied by all threads. Null: a Python error.
 PyObject* copied(PyObject* array, int type = -1) {
     const Api& numpy = Api::get();
     if (type < 0) {
-        PyObject* const large = pooled_like(array);
-        if (!large) return PyErr_Occurred() ? nullptr : numpy.PyArray_NewCopy_(array, 0);
         const auto* const a = fields(array);
+        PyObject* large = pooled_like(array);
+        if (!large && PyErr_Occurred()) return nullptr;
+        if (!large) {
+            i64 n = 1;
+            for (int axis = 0; axis < a->nd; ++axis) n *= a->dimensions[axis];
+            if (n < FEW_VALUES) return numpy.PyArray_NewCopy_(array, 0);
+            Py_INCREF(a->descr);   // which the new array takes
+            large = numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, a->descr, a->nd, a->dimensions, nullptr, nullptr,
+                                                0, nullptr);
+            if (!large) return nullptr;
+        }
         pyops_strided_copy(a->data, reinterpret_cast<const i64*>(a->dimensions),
                            reinterpret_cast<const i64*>(a->strides), a->nd, size_of(element_of(array)),
                            fields(large)->data, __atomic_load_n(&pyops_threads, __ATOMIC_RELAXED));

@@ -112,25 +112,30 @@ template <class T> void rows(const Copy& copy, int threads) {
     });
 }
 
-// Squares of LANES values are turned in registers: after as many rounds as LANES has bits, in each
-// of which vector i meets vector i + LANES / 2, rows are columns.
-template <class T> struct Square {
-    static constexpr int LANES = 16 / sizeof(T);
-    typedef T V __attribute__((vector_size(16)));
+template <class T, int BYTES> struct VectorOf;
+template <class T> struct VectorOf<T, 16> { typedef T type __attribute__((vector_size(16))); };
+template <class T> struct VectorOf<T, 64> { typedef T type __attribute__((vector_size(64))); };
 
-    template <int HALF> static V interleaved(const V& a, const V& b) {
+// Squares of LANES values are turned in registers: after as many rounds as LANES has bits, in each
+// of which vector i meets vector i + LANES / 2, rows are columns. Inlined into functions for CPUs with such vectors.
+#define INLINED __attribute__((always_inline)) inline
+template <class T, int BYTES> struct Square {
+    static constexpr int LANES = BYTES / sizeof(T);
+    typedef typename VectorOf<T, BYTES>::type V;
+
+    template <int HALF> static INLINED V interleaved(const V& a, const V& b) {
         V mask{};
         #pragma GCC unroll 16
         for (int i = 0; i < LANES; ++i) mask[i] = T(HALF * LANES / 2 + i / 2 + i % 2 * LANES);
         return __builtin_shuffle(a, b, mask);
     }
-    static void turn(const char* from, i64 pitch, char* to, i64 out_pitch) {
+    static INLINED void turn(const char* from, i64 pitch, char* to, i64 out_pitch) {
         V v[LANES], w[LANES];
         #pragma GCC unroll 16
         for (int i = 0; i < LANES; ++i) std::memcpy(&v[i], from + i * pitch, sizeof(V));
         #pragma GCC unroll 4
         for (int round = 1; round < LANES; round *= 2) {
-            #pragma GCC unroll 8
+            #pragma GCC unroll 16
             for (int i = 0; i < LANES / 2; ++i) {
                 w[2 * i]     = interleaved<0>(v[i], v[i + LANES / 2]);
                 w[2 * i + 1] = interleaved<1>(v[i], v[i + LANES / 2]);
@@ -144,18 +149,37 @@ template <class T> struct Square {
 };
 
 // The result's rows run along the last axis, the view's neighbours along `near`.
-template <class T>
-void tile(const char* from, char* to, const Axis& near, i64 nears, const Axis& last, i64 lasts) {
-    constexpr i64 SIZE = sizeof(T), LANES = Square<T>::LANES;
+template <class T, int BYTES>
+INLINED void tile_by(const char* from, char* to, const Axis& near, i64 nears, const Axis& last, i64 lasts) {
+    constexpr i64 SIZE = sizeof(T), LANES = Square<T, BYTES>::LANES;
     const bool neighbours = near.from == SIZE;
     for (i64 l = 0, k; l < lasts; l += LANES) {
         const i64 wide = std::min(LANES, lasts - l);
         for (k = 0; neighbours && wide == LANES && k + LANES <= nears; k += LANES)
-            Square<T>::turn(from + k * SIZE + l * last.from, last.from, to + k * near.to + l * SIZE, near.to);
+            Square<T, BYTES>::turn(from + k * SIZE + l * last.from, last.from, to + k * near.to + l * SIZE, near.to);
         for (; k < nears; ++k)
             for (i64 i = l; i < l + wide; ++i)
                 std::memcpy(to + k * near.to + i * SIZE, from + k * near.from + i * last.from, SIZE);
     }
+}
+
+template <class T> void tile(const char* from, char* to, const Axis& near, i64 nears, const Axis& last, i64 lasts) {
+    tile_by<T, 16>(from, to, near, nears, last, lasts);
+}
+#if defined(__x86_64__)
+template <class T>
+__attribute__((target("avx512f"))) void wide_tile(const char* from, char* to, const Axis& near, i64 nears,
+                                                  const Axis& last, i64 lasts) {
+    tile_by<T, 64>(from, to, near, nears, last, lasts);
+}
+const bool wide = __builtin_cpu_supports("avx512f");
+#endif
+template <class T> auto tile_here() {
+#if defined(__x86_64__)
+    if constexpr (sizeof(T) >= 4)
+        if (wide) return &wide_tile<T>;
+#endif
+    return &tile<T>;
 }
 
 template <class T> void tiles(Copy copy, int near, int threads) {
@@ -166,15 +190,16 @@ template <class T> void tiles(Copy copy, int near, int threads) {
     constexpr i64 WIDE = LINES / sizeof(T), LONG = 64 * WIDE;
     const i64 strips = (across.n + WIDE - 1) / WIDE, chunks = (last.n + LONG - 1) / LONG;
     const i64 tasks = copy.values() * strips * chunks;
+    const auto move = tile_here<T>();
     in_parts(threads, tasks, copy.values() * across.n * last.n * i64(sizeof(T)), [&](i64 begin, i64 end) {
         for (i64 task = begin; task < end; ++task) {
             const i64  k = task % strips * WIDE, first = task / strips % chunks * LONG;
             const Walk walk(copy.axes, copy.count, task / strips / chunks);
             const i64  nears = std::min(WIDE, across.n - k), stop = std::min(last.n, first + LONG);
             for (i64 l = first; l < stop; l += WIDE)
-                tile<T>(copy.from + walk.from + k * across.from + l * last.from,
+                move(copy.from + walk.from + k * across.from + l * last.from,
                         copy.to + walk.to + k * across.to + l * i64(sizeof(T)), across, nears, last,
-                        std::min(WIDE, stop - l));
+                     std::min(WIDE, stop - l));
         }
     });
 }

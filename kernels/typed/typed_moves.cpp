@@ -43,7 +43,9 @@ void cat_move(InAny x, i64 width, i64 pitch, i64 offset, OutAny y) {
 void take(InAny x, In<i64> index, i64 outer, i64 n, i64 inner, bool wrap, OutAny y) {
     constexpr i64 AHEAD = 2, MOST = 4096, LINE = 64;   // slices that are fetched ahead, and bytes of each
     const i64 count = index.size(), bytes = inner * size_of(y.element);
-    if (inner == 1 && outer > 1 && bytes <= 8) {   // values, not slices: indices are looked at once
+    constexpr i64 ONE_THREAD = 1 << 15;
+    // values, not slices: indices are looked at once
+    if (inner == 1 && bytes <= 8 && (outer > 1 || count <= ONE_THREAD)) {
         Scratch<i64> places(count);
         for (i64 i = 0; i < count; ++i) places[i] = place_of(index.data + i, n, wrap);
         for_width(bytes, [&](auto value) {

@@ -143,6 +143,7 @@ def matched(a, b):
 
 
 HOST = (np.ndarray, np.generic, Tensor)
+ARRAYS = (np.ndarray, Tensor)
 
 
 def on_device_matched(a, b):
@@ -500,11 +501,12 @@ def where(condition: Arrays | bool, input: Operand, other: Operand, *, out: Arra
     input and other: of one type, any; whole numbers and truth values take the type of floats beside
     them.
     """
-    if type(condition) is type(input) is np.ndarray and condition.dtype == np.bool_ and (
+    if type(condition) is np.ndarray and condition.dtype == np.bool_ and type(input) in ARRAYS and (
             dispatch.active.get().name not in SELECT.todo):   # the usual call, and the shortest way
-        if type(other) is float and input.dtype.kind == "f":
-            other = np.array(other, input.dtype)
-        if type(other) is np.ndarray and other.dtype == input.dtype:
+        dtype = input.dtype
+        if type(other) is float and dtype.kind == "f":
+            other = np.array(other, dtype)
+        if type(other) in ARRAYS and other.dtype == dtype:
             return SELECT(condition, input, other, out=out)
     from .typed import BOOL, alike, as_type
     if hasattr(condition, "value") or not all(is_number(v) or getattr(v.dtype, "kind", "f") == "f"

@@ -127,10 +127,12 @@ def take_along_backward(k: Any, g: Any, index: Any, *, dim: int, shape: Any, wra
 
 def put_along_forward(k: Any, x: Any, index: Any, values: Any, *, dim: int, wrap: bool,
                       reduction: str = "") -> Any:
-    check_along(x, index, values, dim=dim, wrap=wrap)
+    if x.dtype is not values.dtype or values.shape != index.shape:
+        check_along(x, index, values, dim=dim, wrap=wrap)
+    check_shapes("scatter", x.shape, index.shape, dim)
     y = k.empty(x.shape, x.dtype)
     k.cat_move(x, x.size, x.size, 0, y)
-    put = getattr(k, f"put_along_{reduction}" if reduction else "put_along")
+    put = getattr(k, f"put_along_{reduction}") if reduction else k.put_along
     put(values, index, *walk(x.shape, dim), wrap, y)
     return y
 
@@ -342,7 +344,10 @@ def masked_fill(input: Arrays, mask: Arrays, value: Any) -> Arrays:
 
 
 def _put(name: str, input: Arrays, dim: int, index: Arrays, src: Any, reduction: str) -> Arrays:
-    src, input = alike(name, src, input) if not hasattr(src, "shape") else (as_type(src, input.dtype), input)
+    if not hasattr(src, "shape"):
+        src, input = alike(name, src, input)
+    elif src.dtype is not input.dtype:
+        src = as_type(src, input.dtype)
     dim = _axis(name, dim, len(input.shape))
     if not src.shape and index.shape:
         src = BROADCAST_TO(src, shape=tuple(index.shape))

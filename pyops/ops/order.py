@@ -11,7 +11,7 @@ from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.symbolic import index as as_int
 from ..core.types import Arrays
-from .elementwise import number
+from .elementwise import number, where
 from .gather import PUT_ALONG
 from .shape import BROADCAST_TO, _axis, broadcast_to, cat, narrow, reshape
 from .typed import NO_CUDA, as_type, dtype_of
@@ -209,13 +209,19 @@ def triu(input: Arrays, diagonal: int = 0) -> Arrays:
 
 
 def _triangle(name: str, input: Arrays, diagonal: int, upper: bool) -> Arrays:
-    import numpy as np
-
-    from .elementwise import where
     if len(input.shape) < 2:
         raise ValueError(f"{name}: takes matrices, got input {tuple(input.shape)}")
     rows, columns = input.shape[-2:]
-    return where(_mask(rows, columns, diagonal, upper), input, np.zeros((), dtype_of(input)))
+    return where(_mask(rows, columns, diagonal, upper), input, _zero(dtype_of(input)))
+
+
+@lru_cache(32)
+def _zero(dtype: Any) -> Any:
+    import numpy as np
+
+    zero = np.zeros((), dtype)
+    zero.flags.writeable = False
+    return zero
 
 
 def _mask(rows: int, columns: int, diagonal: int, upper: bool) -> Any:

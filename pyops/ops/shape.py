@@ -314,12 +314,12 @@ def _no_kernel(definition):
     return lambda k, *inputs, **attrs: definition(*inputs, **attrs)
 
 
-LARGE = 1 << 16   # values: below, NumPy's copy takes less than a call
+LARGE = 1 << 11   # values: below, NumPy's copy takes less than a call
 TELLS_COPIES = np.lib.NumpyVersion(np.__version__) >= "2.1.0"   # reshape(copy=False)
 
 
 def _reshape(k, x, *, shape):
-    """A view where there is one; else a copy, a large one by all threads."""
+    """A view where there is one; else a copy, a large one by all threads and not by NumPy."""
     if type(x) is not np.ndarray or x.size < LARGE or x.flags.c_contiguous or not TELLS_COPIES:
         return x.reshape(shape)
     try:
