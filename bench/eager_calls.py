@@ -126,6 +126,22 @@ CONVOLUTIONS = [
     transposed(8, 64, 64, square(28), 3, padding=1), transposed(4, 64, 32, 256, 4, stride=2, padding=1),
     transposed(1, 32, 16, (8, 16, 16), 2, stride=2),
     transposed(1, 21, 21, square(28), 16, stride=8, padding=4, groups=21),
+    # sizes that no network above has: boards, last layers, speech, volumes
+    convolution(1, 1, 32, square(28), 3), convolution(16, 48, 48, square(7), 3, padding=1),
+    convolution(1, 1280, 1280, square(8), 3, padding=1), convolution(1, 64, 27, square(80), 3, padding=1),
+    convolution(1, 64, 3, square(128), 9, padding=4), convolution(2, 33, 65, (37, 41), 1),
+    convolution(1, 512, 2048, square(7), 1), convolution(256, 4, 16, square(9), 3, padding=1),
+    convolution(32, 8, 16, square(28), 3, padding=1), convolution(8, 6, 16, square(14), 5),
+    convolution(1, 384, 384, square(14), 7, padding=3, groups=384), convolution(1, 80, 512, 300, 5, padding=2),
+    convolution(1, 1, 512, 16000, 10, stride=5), convolution(8, 32, 32, 1000, 2, dilation=16),
+    convolution(4, 512, 512, 800, 3, stride=2), convolution(2, 1024, 1024, 100, 4, padding=3, groups=1024),
+    convolution(1, 32, 64, (16, 28, 28), 3, stride=2, padding=1), convolution(1, 16, 16, (32, 32, 32), 5, padding=2),
+    convolution(1, 24, 24, (16, 28, 28), 3, padding=1, groups=24),
+    convolution(2, 8, 16, (24, 24, 24), 3, padding=2, dilation=2),
+    convolution(1, 3, 45, (8, 112, 112), (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3)),
+    transposed(2, 256, 128, square(32), 2, stride=2), transposed(32, 256, 256, square(4), 4, stride=2, padding=1),
+    transposed(1, 512, 256, 100, 16, stride=8, padding=4), transposed(8, 128, 1, square(28), 7, padding=3),
+    transposed(1, 64, 64, (12, 12, 12), 4, stride=2, padding=1), transposed(1, 128, 128, (31, 33), 3, stride=3),
 ]
 
 POOLING = [
@@ -140,6 +156,12 @@ POOLING = [
     call("max_pool1d", (8, 64, 1000), kernel_size=4), call("max_pool3d", (1, 64, 8, 56, 56), kernel_size=2),
     call("avg_pool3d", (2, 32, 8, 28, 28), kernel_size=2),
     call("lp_pool2d", (8, 64, 28, 28), norm_type=2.0, kernel_size=2),
+    call("max_pool2d", (16, 192, 28, 28), kernel_size=3, stride=1, padding=1),
+    call("max_pool3d", (2, 32, 16, 28, 28), kernel_size=3, stride=2, padding=1),
+    call("avg_pool3d", (1, 64, 16, 16, 16), kernel_size=3, stride=1, padding=1),
+    call("adaptive_avg_pool1d", (16, 256, 100), output_size=7),
+    call("adaptive_avg_pool3d", (4, 512, 2, 7, 7), output_size=1),
+    call("max_unpool2d", (2, 64, 14, 14), Ids((2, 64, 14, 14), 784), kernel_size=2),
 ]
 
 NORMS = [
@@ -151,6 +173,9 @@ NORMS = [
     call("batch_norm", (8, 64, 56, 56), (64,), (64,)), call("batch_norm", (64, 256), (256,), (256,)),
     call("batch_norm", (8, 512, 7, 7), (512,), (512,)), call("rms_norm", (8, 128, 768), (768,)),
     call("local_response_norm", (8, 64, 27, 27), size=5), call("normalize", (512, 512)),
+    call("layer_norm", (3136, 96), (96,), (96,)), call("instance_norm", (8, 64, 500)),
+    call("group_norm", (2, 32, 8, 16, 16), (32,), (32,), num_groups=8),
+    call("batch_norm", (2, 32, 8, 16, 16), (32,), (32,)), call("rms_norm", (1, 4096), (4096,)),
 ]
 
 ACTIVATIONS = [
@@ -160,6 +185,7 @@ ACTIVATIONS = [
     *(call(op, (8, 197, 3072)) for op in ("gelu", "relu")), call("gelu", (8, 197, 3072), approximate="tanh"),
     call("relu", (1, 64)), call("tanh", (16, 128)), call("prelu", (8, 64, 56, 56), (64,)),
     call("glu", (8, 128, 512)), call("dropout", (8, 197, 768), p=0.0),
+    *(call(op, (32, 128, 14, 14)) for op in ("celu", "softsign", "logsigmoid", "tanhshrink", "hardshrink")),
 ]
 
 ELEMENTWISE = [
@@ -170,6 +196,9 @@ ELEMENTWISE = [
     call("abs", (8, 64, 56, 56)), call("sin", (1024, 512)), call("maximum", (8, 64, 28, 28), (8, 64, 28, 28)),
     call("add", (1, 64, 112, 112), (1, 64, 112, 112)), call("clamp", (8, 64, 56, 56), min=-1.0, max=1.0),
     call("square", (8, 64, 56, 56)),
+    *(call(op, (64, 1000)) for op in ("atan", "expm1", "cosh", "round")), call("add", (4, 256, 1, 1), (4, 256, 32, 32)),
+    *(call(op, (64, 1000), (64, 1000), smooth=False) for op in ("fmod", "remainder", "eq", "lt")),
+    *(call(op, Ids((64, 1000), 1000), Ids((64, 1000), 1000), smooth=False) for op in ("add", "maximum", "bitwise_xor")),
 ]
 
 REDUCTIONS = [
@@ -181,6 +210,9 @@ REDUCTIONS = [
     call("log_softmax", (128, 1000), dim=1), call("softmax", (8192, 17), dim=-1),
     call("cumsum", (512, 1024), dim=1), call("argmax", (8, 21, 64, 64), dim=1, smooth=False),
     call("mean", (32, 10)), call("prod", (512, 64), dim=1),
+    call("sum", (64, 128, 100), dim=1), call("sum", (16, 64, 56, 56)), call("norm", (64, 1000), dim=1),
+    call("var", (64, 128, 28), dim=(0, 2)), call("cumsum", (8, 128, 64), dim=1),
+    call("sum", Ids((64, 1000), 1000), dim=1, smooth=False), call("argmax", Ids((64, 1000), 1000), dim=1, smooth=False),
 ]
 
 PRODUCTS = [
@@ -197,6 +229,10 @@ PRODUCTS = [
     call("scaled_dot_product_attention", (1, 8, 1024, 64), (1, 8, 1024, 64), (1, 8, 1024, 64), is_causal=True),
     call("scaled_dot_product_attention", (1, 12, 1, 64), (1, 12, 1024, 64), (1, 12, 1024, 64)),
     call("scaled_dot_product_attention", (4, 4, 33, 40), (4, 4, 65, 40), (4, 4, 65, 40)),
+    call("linear", (7, 33), (65, 33), (65,)), call("matmul", (256, 3, 3), (256, 3, 3)),
+    call("bmm", (64, 17, 33), (64, 33, 19)), call("matmul", (1, 4096), (4096, 4096)),
+    call("matmul", (8, 100, 1), (8, 1, 100)), call("cdist", (100, 64), (200, 64)), call("pdist", (64, 32)),
+    call("scaled_dot_product_attention", (64, 4, 49, 32), (64, 4, 49, 32), (64, 4, 49, 32)),
 ]
 
 LOSSES = [
@@ -207,6 +243,10 @@ LOSSES = [
     call("huber_loss", (64, 1000), (64, 1000)), call("binary_cross_entropy_with_logits", (64, 1), (64, 1)),
     call("binary_cross_entropy_with_logits", (2, 80, 8400), (2, 80, 8400)),
     call("cosine_similarity", (512, 256), (512, 256)),
+    call("multi_margin_loss", (128, 1000), Ids((128,), 1000)),
+    call("triplet_margin_loss", (128, 128), (128, 128), (128, 128)),
+    call("cross_entropy", (128, 1000), Ids((128,), 1000), label_smoothing=0.1),
+    call("cross_entropy", (2, 5, 8, 16, 16), Ids((2, 8, 16, 16), 5)), call("huber_loss", (8, 4), (8, 4)),
 ]
 
 MOVES = [
@@ -228,6 +268,16 @@ MOVES = [
     call("channel_shuffle", (8, 116, 28, 28), groups=2),
     call("unfold", (4, 32, 28, 28), kernel_size=3, padding=1),
     call("grid_sample", (4, 32, 32, 32), (4, 32, 32, 2), align_corners=False),
+    call("embedding", Ids((64, 128), 5000), (5000, 64)), call("pad", (1, 8, 16, 16, 16), pad=(1, 1, 1, 1, 1, 1)),
+    call("pad", (1, 3, 32, 32), pad=(1, 1, 1, 1)), call("topk", (8400,), k=300, smooth=False),
+    call("topk", (64, 50257), k=50, smooth=False), call("sort", (1000, 16), smooth=False),
+    call("sort", (100, 64), dim=0, smooth=False), call("sort", Ids((32, 2000), 1 << 40), smooth=False),
+    call("take_along_dim", (64, 100), Ids((64, 5), 100), dim=1), call("gather", (8400, 4), Ids((300, 4), 8400), dim=0),
+    call("scatter_add", (100, 64), Ids((300, 64), 100), (300, 64), dim=0), call("triu", (8, 32, 32)),
+    call("channel_shuffle", (1, 240, 28, 28), groups=3),
+    call("interpolate", (1, 16, 16, 16, 16), scale_factor=2.0, mode="trilinear"),
+    call("fold", (2, 288, 784), output_size=(28, 28), kernel_size=3, padding=1),
+    call("grid_sample", (2, 16, 28, 28), (2, 28, 28, 2), mode="nearest", align_corners=False),
 ]
 
 CALLS = (*CONVOLUTIONS, *POOLING, *NORMS, *ACTIVATIONS, *ELEMENTWISE, *REDUCTIONS, *PRODUCTS, *LOSSES, *MOVES)

@@ -18,7 +18,7 @@ from .eager_calls import CALLS, Call, Ids
 # what is not given in the order of its inputs' shapes
 KEYWORDS = {"layer_norm": ("input", "weight", "bias"), "rms_norm": ("input", "weight"),
             "group_norm": ("input", "weight", "bias"), "batch_norm": ("input", "weight", "bias"),
-            "gather": ("input", "index"), "index_select": ("input", "index")}
+            "scatter_add": ("input", "index", "src"), "gather": ("input", "index"), "index_select": ("input", "index")}
 LISTED = ("cat", "stack")
 CLOSE = 1e-3    # relative difference of the results, of the largest: another result from here on
 SAMPLE = 1e-3   # seconds that one sample lasts at least
