@@ -32,9 +32,14 @@ void row_squares(const std::uint8_t* from, i64 count, double* found) {
         std::memcpy(v, from + at * sizeof(real), (count - at) * sizeof(real));
         add(v);
     }
-    double all = 0, most = 0;
-    for (i64 i = 0; i < NUMBERS; ++i) all += sum[i], most = peak[i] > most ? peak[i] : most;
-    found[0] = all, found[1] = most * most;
+    #pragma GCC unroll 8
+    for (i64 half = NUMBERS / 2; half; half /= 2)
+        for (i64 i = 0; i < half; ++i) {
+            sum[i] += sum[i + half];
+            peak[i] = peak[i] > peak[i + half] ? peak[i] : peak[i + half];
+        }
+    const double most = peak[0];
+    found[0] = sum[0], found[1] = most * most;
 }
 }  // namespace
 

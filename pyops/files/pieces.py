@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import mmap
+import sys
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy as np
 from .watched import Map
 
 STRIP = 1 << 20   # bytes
+POPULATE_READ = 22   # MADV_POPULATE_READ of Linux 5.14, which Python does not name
 
 
 class Mapped:
@@ -31,6 +34,13 @@ class Mapped:
         dtype = np.dtype(dtype)
         assert 0 <= first and first + math.prod(shape) * dtype.itemsize <= len(self.map)
         return np.asarray(Piece(self, first, tuple(map(int, shape)), dtype))
+
+    def fetch(self, first: int, end: int) -> None:
+        """These bytes are about to be read: their pages come at once, not a few at each fault."""
+        first = first // mmap.PAGESIZE * mmap.PAGESIZE
+        if sys.platform == "linux" and first < end:
+            with suppress(OSError):   # an older system, or a file that was cut short
+                self.map.madvise(POPULATE_READ, first, end - first)
 
     def forget(self, first: int, end: int) -> None:
         """Nobody needs these bytes any more."""
@@ -67,6 +77,13 @@ def whole_piece(array: np.ndarray) -> Piece | None:
     piece = array.base
     whole = isinstance(piece, Piece) and array.flags.c_contiguous and array.nbytes == piece.end - piece.first
     return piece if whole else None
+
+
+def fetch(array: np.ndarray) -> None:
+    """All of an array is about to be read."""
+    piece = whole_piece(array)
+    if piece is not None:
+        piece.mapped.fetch(piece.first, piece.end)
 
 
 def seen(array: np.ndarray, first: int, end: int) -> None:

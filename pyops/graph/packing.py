@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core import memory
 from ..core.backends import active
-from ..files.pieces import borrowed, copy_into, seen
+from ..files.pieces import borrowed, copy_into, fetch, seen
 from .shared import once
 
 BLOCK = 16
@@ -325,6 +325,7 @@ def finite(w: np.ndarray) -> bool:
 @once
 def looked_at(w: np.ndarray) -> tuple[bool, bool]:
     """Whether all float32 weights are finite, and whether each filter is even: they come from memory once."""
+    fetch(w)
     squares = np.empty((len(w) if w.ndim else 1, 2))
     active.get().f32.weight_squares(as_bytes(w), squares)
     sums, most = squares.T

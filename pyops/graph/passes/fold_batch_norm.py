@@ -10,6 +10,7 @@ import numpy as np
 
 from ...core import memory
 from ...core.backends import active
+from ...files.pieces import fetch
 from ..ir import Graph, Node, Value
 from ..packing import as_bytes
 from ..shared import once
@@ -89,6 +90,7 @@ def multiplied(weight: np.ndarray, numbers: np.ndarray, made: np.ndarray) -> Non
     axis = int(np.argmax(numbers.shape))
     if (weight.dtype == made.dtype == np.float32 and weight.flags.c_contiguous and made.flags.c_contiguous
             and weight.size and numbers.size == weight.shape[axis]):
+        fetch(weight)
         active.get().f32.scale_weights(as_bytes(weight), np.ascontiguousarray(numbers, np.float64).reshape(-1),
                                        math.prod(weight.shape[axis + 1:]), as_bytes(made))
         return
