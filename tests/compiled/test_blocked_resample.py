@@ -82,3 +82,24 @@ def test_programs_resize_and_pad_in_blocked_layout():
     program = pyops.compile(model, x)
     assert {"resample_blocked", "pad_blocked"} <= {step.kernel for step in program.steps}
     assert np.abs(program(x) - want).max() <= 1e-5 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("read", ["by the caller", "by rows of any layout", "by a layer", "by a layer and the caller"])
+def test_a_larger_image_is_made_in_the_layout_that_it_is_read_in(read):
+    x, layer = images(2, 20, (7, 9)), nn.Conv2d(20, 20, 3, padding=1)
+
+    def model(v):
+        large = F.interpolate(layer(v), scale_factor=3, mode="bilinear")
+        if read == "by the caller":
+            return large
+        if read == "by rows of any layout":
+            return F.softmax(F.sigmoid(large), dim=1)
+        return layer(large) if read == "by a layer" else (layer(large), large)
+
+    program = pyops.compile(model, x)
+    blocked = ["resample_blocked"] if "layer" in read else ["resample"]
+    assert [s.kernel for s in program.steps if s.kernel.startswith("resample")] == blocked
+    with pyops.no_grad():
+        want = model(pyops.Tensor(x))
+    for a, b in zip(*([v] if not isinstance(v, (tuple, list)) else v for v in (program(x), want))):
+        np.testing.assert_allclose(a, b.data, rtol=1e-4, atol=1e-5)

@@ -11,6 +11,8 @@ from ..ir import Node, Value
 from ..passes.fuse_mean import is_global_mean
 from .context import BLOCK, Declined, Lowering, Window, four
 
+KEEP_LAYOUT = {"sigmoid", "softmax", "log_softmax", "tanh", "clamp", "resample"}   # of images
+
 
 def max_pool(low: Lowering, node: Node) -> None:
     x, window = blocked_window(low, node)
@@ -80,10 +82,17 @@ def resample(low: Lowering, node: Node) -> None:
     specs = node.attrs["specs"]
     if not low.is_map(x) or len(x.shape) not in (3, 4):
         raise Declined("no image in blocked layout")
+    if node.output.size > x.size and leaves(low, node.output):
+        raise Declined("a larger image that is wanted as the caller has them: the smaller one moves")
     along = [tables(spec, node.attrs["transpose"], np.dtype(np.float32))
              for spec in ((None, *specs) if len(specs) == 1 else specs)]
     low.add("resample_blocked", low.as_map(x).ref, *along[0], *along[1], low.new_map(node.output).ref,
             node=node, algorithm="resample")
+
+
+def leaves(low: Lowering, value: Value) -> bool:
+    """Whether nothing but the program's caller reads an image, or rows that keep its layout do for them."""
+    return all(node.op in KEEP_LAYOUT and leaves(low, node.output) for node in low.consumers.get(value, ()))
 
 
 def pad(low: Lowering, node: Node) -> None:
