@@ -24,7 +24,8 @@ RATIO, FREE = 100, 64 << 20  # what is compressed may grow a hundredfold, and to
 # tenth of a millisecond an array.
 USUAL = re.compile(rb"\x93NUMPY\x01\x00(..)\{'descr': '([<|][fiub][1248])', 'fortran_order': (True|False), "
                    rb"'shape': \(((?:|\d{1,18},|\d{1,18}(?:, \d{1,18}){1,63}))\), \} *\n", re.DOTALL)
-TYPES = {np.dtype(code).str.encode(): np.dtype(code) for code in "?bBhHiIqQefd"}
+TYPES = {code.encode(): np.dtype(code)   # by these names, as C has two of 64 bits and kernels take one at once
+         for code in "|b1 |i1 |u1 <i2 <u2 <i4 <u4 <i8 <u8 <f2 <f4 <f8".split()}
 
 
 def most(held: int) -> int:

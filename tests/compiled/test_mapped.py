@@ -110,6 +110,7 @@ def test_headers_are_read_as_numpy_reads_them(code, shape):
         content = stream.getvalue()
         for found in (bounded.npy(content, "a"), bounded.npy(memoryview(content), "a")):
             assert np.array_equal(found, array) and found.dtype == array.dtype
+            assert found.dtype.num == array.dtype.num   # kernels take no other one of 64 bits
             assert found.shape == array.shape and found.flags.f_contiguous == array.flags.f_contiguous
         for old, new in ((code, code[0] + "x" + code[2]), ("False", "Falsd"), ("descr", "desrc"),
                          ("NUMPY\x01", "NUMPY\x09")):
