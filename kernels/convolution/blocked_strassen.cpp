@@ -2,7 +2,8 @@
 // size in each direction instead of eight, and fifteen sums of them. (V. Strassen, Gaussian elimination is not
 // optimal, 1969; N. Higham, Accuracy and Stability of Numerical Algorithms, chapter 23.)
 //
-// The blocks of filters and of channels are cut in two halves; of the pixels a tile has P and the P behind them. With filters A, pixels B and results C:
+// The blocks of filters and of channels are cut in two halves; of the pixels a tile has P and the P behind them.
+// With filters A, pixels B and results C:
 //
 //     S1 = A21 + A22   S2 = S1 - A11    S3 = A11 - A21   S4 = A12 - S2
 //     T1 = B12 - B11   T2 = B22 - T1    T3 = B22 - B12   T4 = B21 - T2
@@ -14,10 +15,12 @@
 // fit into halves is multiplied as always: the channels left over in the same registers, a last block of
 // filters for itself.
 //
-// An output errs by all that its sums mix: c u |row of A| |column of B| of the larger of two filters and of two
-// pixels, c some units. So filters come scaled by powers of two to norms alike (`scale` takes that back), and a
-// tile with a pixel whose sum of squares is above LARGEST_PIXEL times its partner's, or not finite, is multiplied
-// as always.
+// An output errs by all that its sums mix: two filters, two pixels, and channel i of each half. So filters come
+// scaled by powers of two to norms alike (`scale` takes that back). Channels of the second half are multiplied by
+// powers of two, `balance`, for the sums, and their weights divided: then both channels of a pair have weights alike,
+// and the error is that of the larger of their products, however unlike weights and inputs are. A tile with a pixel
+// whose sum of squares, as weights see it, is above LARGEST_PIXEL times its partner's, or not finite, is multiplied as
+// always.
 #include <limits>
 #include "blocked/epilogue.h"
 #include "convolution/blocked_rows.h"
@@ -35,7 +38,7 @@ i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
 
 struct Matrices {
     InMap<real> x, residual;
-    const real *weight, *scale, *bias;
+    const real *weight, *scale, *balance, *bias;
     OutMap<real> y;
     Epilogue epilogue;
     i64 channels;
@@ -74,22 +77,24 @@ bool alike(const V (&square)[STRASSEN_P][2], int pairs) {
 bool sum_pixels(const Matrices& m, const Group& g, real* to) {
     const i64 half = m.half(), plane = m.x.plane(), row = g.pairs * BLOCK, part_size = half * row,
               other = (g.second - g.first) * BLOCK;
-    const real* x = m.x.at(g.sample, 0) + g.first * BLOCK;
+    const real *x = m.x.at(g.sample, 0) + g.first * BLOCK, *balance = m.balance;
     V square[STRASSEN_P][2] = {};
-    for (i64 b = 0; b < half; ++b, x += plane, to += row)
+    for (i64 b = 0; b < half; ++b, x += plane, to += row, balance += BLOCK)
         for (int p = 0; p < g.pairs; ++p) {
             V first = square[p][0], second = square[p][1];
             for (int part = 0; part < BLOCK; part += LANES) {
                 const real *low = x + p * BLOCK + part, *high = low + half * plane;
-                const V b11 = load(low), b12 = load(low + other), b21 = load(high), b22 = load(high + other);
+                const real* by = balance + part;
+                const V up = load(by), down = load(by + half * BLOCK), seen = load(by + 2 * half * BLOCK);
+                const V b11 = load(low), b12 = load(low + other), b21 = up * load(high), b22 = up * load(high + other);
                 const V t1 = b12 - b11, t2 = b22 - t1;
-                first += b11 * b11 + b21 * b21;
-                second += b12 * b12 + b22 * b22;
+                first += seen * (b11 * b11 + b21 * b21);
+                second += seen * (b12 * b12 + b22 * b22);
                 real* at = to + p * BLOCK + part;
                 store(at, t1);
                 store(at + part_size, t2);
                 store(at + 2 * part_size, b22 - b12);
-                store(at + 3 * part_size, b21 - t2);
+                store(at + 3 * part_size, (b21 - t2) * down);   // which meet A22 as it is
             }
             square[p][0] = first, square[p][1] = second;
         }
@@ -103,12 +108,14 @@ void sum_filters(const Matrices& m, i64 block, int q, real* sums) {
         const real *a1 = m.weight + (block + i) * m.w_filter(), *a2 = a1 + m.filter_half() * m.w_filter();
         for (i64 k = 0; k < half; k += LANES) {
             for (const real* a : {a1 + k, a1 + half + k, a2 + k, a2 + half + k}) __builtin_prefetch(a + 48 * BLOCK);
-            const V a11 = load(a1 + k), a12 = load(a1 + half + k), a21 = load(a2 + k), s1 = a21 + load(a2 + half + k),
-                    s2 = s1 - a11;
+            const real* const by = m.balance + k / BLOCK;
+            const real up = by[0], down = by[half / BLOCK];
+            const V a11 = load(a1 + k), a12 = load(a1 + half + k) * down, a21 = load(a2 + k),
+                    s1 = a21 + load(a2 + half + k) * down, s2 = s1 - a11;
             store(sums + k, s1);
             store(sums + half + k, s2);
             store(sums + 2 * half + k, a11 - a21);
-            store(sums + 3 * half + k, a12 - s2);
+            store(sums + 3 * half + k, (a12 - s2) * up);   // which meet B22 as it is
         }
     }
 }
@@ -158,8 +165,8 @@ void multiply_sums(const Matrices& m, const Group& g, i64 block, int q, const re
               plane = m.x.plane(), row = g.pairs * BLOCK, other = (g.second - g.first) * BLOCK;
     const real *a11 = m.weight + block * w_filter, *a12 = a11 + w_half, *a1 = a12 + w_half,
                *a22 = m.weight + (block + m.filter_half()) * w_filter + w_half, *a2 = a22 + w_half;
-    const real *b11 = m.x.at(g.sample, 0) + g.first * BLOCK, *b21 = b11 + m.half() * plane, *b1 = b21 + m.half() * plane,
-               *b22 = b21 + other, *b2 = b1 + other;
+    const real *b11 = m.x.at(g.sample, 0) + g.first * BLOCK, *b21 = b11 + m.half() * plane,
+               *b1 = b21 + m.half() * plane, *b22 = b21 + other, *b2 = b1 + other;
     const auto ts = [&](int i) { return t + (i - 1) * m.half() * row; };
     const auto s = [&](int i) { return sums + (i - 1) * w_half; };
     const Results c(m, g, block, q);
@@ -256,9 +263,9 @@ void multiply(const Matrices& m, i64 begin, i64 end, i64 stop, i64 first, i64 la
 }
 }  // namespace
 
-void strassen_conv(InMap<real> x, i64 channels, In<real> weight, In<real> scale, In<real> bias, InMap<real> residual,
-                   Act act, OutMap<real> y) {
-    const Matrices m{x, residual, weight.data, scale.data, bias.data, y, Epilogue(act), channels};
+void strassen_conv(InMap<real> x, i64 channels, In<real> weight, In<real> scale, In<real> balance, In<real> bias,
+                   InMap<real> residual, Act act, OutMap<real> y) {
+    const Matrices m{x, residual, weight.data, scale.data, balance.data, bias.data, y, Epilogue(act), channels};
     const i64 groups = x.n * m.groups(), threads = threads_now(), pairs = m.filter_half(),
               fewest = LEAST_PIXELS / (2 * STRASSEN_P), together = PIXELS / (2 * STRASSEN_P);
     if (!groups) return;
@@ -268,7 +275,8 @@ void strassen_conv(InMap<real> x, i64 channels, In<real> weight, In<real> scale,
     parallel_tasks(most(1, ranges) * parts, [&](i64 task) {
         const i64 range = task / parts, part = task % parts;
         const i64 begin = groups * range / most(1, ranges), end = groups * (range + 1) / most(1, ranges);
-        const i64 first = steps * part / parts * STRASSEN_Q, last = least(pairs, steps * (part + 1) / parts * STRASSEN_Q);
+        const i64 first = steps * part / parts * STRASSEN_Q,
+                  last = least(pairs, steps * (part + 1) / parts * STRASSEN_Q);
         const i64 chunks = ceil_div(end - begin, together);
         Sums sums(m, ceil_div(end - begin, chunks));
         for (i64 i = 0; i < chunks; ++i)

@@ -19,6 +19,8 @@ PIXELS = 280                # that meet the same sums of filters
 IMAGE, RESULT, WEIGHT = 0.09, 0.06, 0.03
 MARGIN = 1.02               # what it must gain
 LARGEST = 100               # exponent of a scale
+FURTHEST = 60               # exponent of what a channel is multiplied by
+TINY = 1e-300               # a norm that is none
 ALIKE = 4                   # of two filters that are added up, how far their norms may lie apart
 
 
@@ -47,17 +49,32 @@ def cost(node: Node, known: costs.Costs) -> float:
 
 
 @once
-def filters(kernels, w: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def filters(kernels, w: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """1x1 filters (K, C, 1, 1) packed as direct_conv has them, times powers of two that bring their norms
-    together; and what takes these back, for whole blocks, 0 for filters of zeros. None where no two filters
-    that are added up differ so much."""
+    together; what takes these back, for whole blocks, 0 for filters of zeros, or None where no two filters
+    that are added up differ so much; and the balance of the channels."""
     K, half = len(w), packing.rounded(len(w)) // packing.BLOCK // 2 * packing.BLOCK
     norms = np.sqrt(np.einsum("kc,kc->k", *2 * [w.reshape(K, -1)], dtype=np.float64))
     first, second = norms[:max(0, min(half, K - half))], norms[half:2 * half]
     if (np.maximum(first, second) <= ALIKE * np.minimum(first, second)).all():
-        return packing.direct(kernels, w), None
+        return packing.direct(kernels, w), None, balance(w[:2 * half])
     halves = np.arange(K) < 2 * half   # an odd last block is not added up
     exponents = np.where(halves & (norms > 0), np.clip(np.frexp(norms)[1], -LARGEST, LARGEST), 0)
     scale = np.zeros(packing.rounded(K), np.float32)
     scale[:K] = np.where(halves & (norms == 0), 0, np.ldexp(np.float32(1), exponents))
-    return packing.direct(kernels, np.ldexp(w, -exponents[:, None, None, None])), scale
+    scaled = np.ldexp(w, -exponents[:, None, None, None])
+    return packing.direct(kernels, scaled), scale, balance(scaled[:2 * half])
+
+
+def balance(w: np.ndarray) -> np.ndarray:
+    """Of filters that are added up, for each pair of channels: the power of two by which the second one's
+    inputs are multiplied, so that its weights become like the first one's; its inverse; and the square of
+    these weights, over those of the greatest pair."""
+    K, half = len(w), w.shape[1] // packing.BLOCK // 2 * packing.BLOCK
+    norms = np.sqrt(np.einsum("kc,kc->c", *2 * [w.reshape(K, -1)[:, :2 * half]], dtype=np.float64))
+    first, second = norms.reshape(2, half)
+    exponents = np.rint(np.log2(np.maximum(second, TINY) / np.maximum(first, TINY)))
+    up = np.exp2(np.clip(exponents, -FURTHEST, FURTHEST))
+    weights = np.maximum(first, second / up)
+    seen = (weights / max(TINY, weights.max(initial=0))) ** 2
+    return np.stack([up, 1 / up, np.maximum(seen, 2.0 ** (-2 * FURTHEST))]).astype(np.float32)

@@ -104,6 +104,31 @@ def test_filters_of_other_sizes_are_as_exact(backend, factor):
     assert (np.abs(got - want).max((0, 2, 3)) <= 2 * BOUND * np.abs(want).max((0, 2, 3))).all()
 
 
+@pytest.mark.parametrize("spread", [4, 64, 1e3])
+@pytest.mark.parametrize("which", ["halves", "all", "one"])
+def test_channels_of_other_sizes_are_as_exact(backend, which, spread):
+    """Loud channels of small weights do not drown quiet ones."""
+    x, weight, bias = make(64, 80, 1, 13, 14)
+    factors = np.exp(np.random.default_rng(2).standard_normal(64) * np.log(spread) / 3)
+    if which != "all":
+        factors = np.where(np.arange(64) < 32 if which == "halves" else np.arange(64) == 40, spread, 1)
+    x *= factors.astype(np.float32)[:, None, None]
+    weight /= factors.astype(np.float32)[:, None, None]
+    want = exact(x, weight, bias)
+    assert np.abs(halves(backend, x, weight, bias) - want).max() <= BOUND * np.abs(want).max()
+
+
+def test_quiet_pixels_where_weights_see_them(backend):
+    """A channel that no filter sees much does not hide that two pixels are unlike."""
+    x, weight, _ = make(64, 64, 1, 14, 14)
+    x[:, 7], weight[:, 7] = x[:, 7] * np.float32(1e4), weight[:, 7] * np.float32(1e-8)
+    x[:, 8:, ::3] *= np.float32(1e-4)
+    x[:, :7, ::3] *= np.float32(1e-4)
+    want = exact(x, weight, np.zeros(64))
+    got = halves(backend, x, weight, np.zeros(64, np.float32))
+    assert (np.abs(got - want).max(1) <= 2 * BOUND * np.abs(want).max(1)).all()
+
+
 def test_quiet_pixels_beside_loud_ones_are_as_exact(backend):
     x, weight, _ = make(64, 64, 1, 14, 14)
     x[:, :, ::3] *= np.float32(1e-4)

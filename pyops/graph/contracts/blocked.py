@@ -196,13 +196,14 @@ def direct_conv(x, channels, scale, shift, gate, weight, bias, residual, window,
     finished(y, bias, residual)
 
 
-@contract("strassen_conv", "mnroopaM")
-def strassen_conv(x, channels, weight, scale, bias, residual, act, y) -> None:
+@contract("strassen_conv", "mnroropaM")
+def strassen_conv(x, channels, weight, scale, balance, bias, residual, act, y) -> None:
     filled(channels, x)
     need(packed(weight, y.blocks, x.blocks) == (1, 1), "filters have one tap")
     need((x.n, x.h, x.w) == (y.n, y.h, y.w), "samples and pixels are those of the input")
     need(y.blocks >= 2, "halves have a block of filters each")
     numbers(scale, y.blocks * BLOCK)
+    need(balance.size == 3 * (channels // (2 * BLOCK)) * BLOCK, "three numbers for each pair of channels")
     finished(y, bias, residual)
 
 

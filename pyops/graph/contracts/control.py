@@ -104,7 +104,7 @@ SHORT: dict[str, tuple[int, ...]] = {
     **dict.fromkeys("copy_channels repeat_channels".split(), (0, 3)),
     "slice_channels": (0, 4),
     "direct_conv": (0, 4, 7, 11),
-    "strassen_conv": (0, 5, 7),
+    "strassen_conv": (0, 6, 8),
     "grouped_conv": (0, 4, 9),
     "stem_conv": (0, 5),
     "transposed_conv": (0, 4, 7),
