@@ -299,6 +299,10 @@ void grid_sample_input_gradient(In<real> g, In<real> grid, i64 mode, i64 around,
 void grid_sample_grid_gradient(In<real> g, In<real> x, In<real> grid, i64 mode, i64 around, bool corners,
                                Out<real> dgrid) {
     if (dgrid.size() == 0) return;
+    if (mode == NEAREST) {   // a value stays where its place moves a little
+        std::memset(dgrid.data, 0, dgrid.size() * sizeof(real));
+        return;
+    }
     by_mode(mode, grid.last(), [&](auto t, auto n) { grid_gradient<t(), n()>(g, x, grid, around, corners, dgrid); });
 }
 

@@ -51,11 +51,12 @@ def test_within_units_in_the_last_place(name, dtype, backend):
     assert_within(ULPS[name], got, want, x)
 
 
-@pytest.mark.parametrize("name", ["sin", "cos"])
-def test_angles_near_multiples_of_a_right_one_and_far_out(name, backend):
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["sin", "cos", "tan"])
+def test_angles_near_multiples_of_a_right_one_and_far_out(name, dtype, backend):
     turns = np.arange(1 << 19) * (np.pi / 2)
-    x = np.concatenate([np.nextafter(turns.astype(np.float32), np.float32(side)) for side in (-1, 1e9)])
-    x = np.concatenate([x, -x, np.geomspace(2**19, 2**24, 5000).astype(np.float32)])
+    x = np.concatenate([turns.astype(dtype), *(np.nextafter(turns.astype(dtype), dtype(side)) for side in (-1, 1e9))])
+    x = np.concatenate([x, -x, np.geomspace(2**19, 2**24, 5000).astype(dtype)])
     with use_backend(backend):
         got = getattr(F, name)(x)
     assert_within(ULPS[name], got, WANT[name](x.astype(Long)), x)
