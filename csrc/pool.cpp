@@ -30,39 +30,11 @@ constexpr Size PAGE = 64 << 10, HUGE_PAGE = 2u << 20, MOST = Size(1) << 46;   //
 struct Block { void* memory; Size size; bool mapped; };
 struct Kept { Block block; unsigned long age; };
 
-// What is too small for huge pages of its own is cut off a mapping that has them: small pages take the
-// system ten times as long to clear and hand out. Each piece goes back by itself. Under the pool's lock.
-struct Slab {
-    static constexpr Size SIZE = 16 << 20;
-    char* next = nullptr;
-    Size left = 0;
-
-    void* piece(Size size) {
-        if (left < size) {
-            char* const slab = (char*)pages::map(SIZE, HUGE_PAGE);
-            if (!slab) return pages::map(size, PAGE);
-#if defined(MADV_HUGEPAGE)
-            madvise(slab, SIZE, MADV_HUGEPAGE);
-#endif
-            drop();
-            next = slab, left = SIZE;
-        }
-        char* const found = next;
-        next += size, left -= size;
-        return found;
-    }
-
-    void drop() {   // its last page may lie there whole for a small piece
-        if (left) munmap(next, left);
-        left = 0;
-    }
-} slab;
-
 // memory == nullptr: there is none.
 Block fresh(Size size, bool mapped) {
     Block block{nullptr, size, mapped};
     const bool huge = size >= 2 * HUGE_PAGE;
-    if (mapped) block.memory = huge ? pages::map(size, HUGE_PAGE) : slab.piece(size);
+    if (mapped) block.memory = pages::map(size, huge ? HUGE_PAGE : PAGE);
     else if (posix_memalign(&block.memory, PAGE, size)) block.memory = nullptr;
 #if defined(MADV_HUGEPAGE)
     if (block.memory && huge) madvise(block.memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
@@ -158,7 +130,6 @@ public:
     void keep(Size bytes) {
         std::lock_guard<std::mutex> lock(mutex);
         keep_at_most(bytes);
-        slab.drop();
     }
 
     // What nothing has asked for since this was last called goes back to the system: a burst long
@@ -184,7 +155,6 @@ public:
     void clear() {
         std::lock_guard<std::mutex> lock(mutex);
         keep_at_most(0);
-        slab.drop();
         most_used = lately_used = used;
         least_kept = 0;
     }
