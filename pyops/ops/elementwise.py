@@ -214,7 +214,8 @@ ADD = broadcasting("add", whole="whole_add",
                    gradient=two(lambda g, a, b, ctx: g, lambda g, a, b, ctx: scaled(g, ctx.attrs["alpha"])),
                    applies=frozenset({"activation"}))
 MUL = broadcasting("mul", whole="whole_mul",
-                   gradient=two(lambda g, a, b, ctx: MUL(g, b), lambda g, a, b, ctx: MUL(g, a)))
+                   gradient=two(lambda g, a, b, ctx: MUL(g, b), lambda g, a, b, ctx: MUL(g, a)),
+                   applies=frozenset({"activation"}))
 DIV = broadcasting("div", gradient=two(lambda g, a, b, ctx: DIV(g, b),
                                        lambda g, a, b, ctx: neg(DIV(MUL(g, ctx.outputs[0]), b))))
 

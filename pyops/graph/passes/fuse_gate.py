@@ -11,7 +11,7 @@ from .fold_batch_norm import constant
 def run(graph: Graph) -> None:
     consumers = graph.consumers()
     for node in list(graph.nodes):
-        if node.op != "mul":
+        if node.op != "mul" or node.epilogue.activation is not None:
             continue
         reader = graph.only_consumer(node.output, consumers)
         for image, gate in (node.inputs, node.inputs[::-1]):
