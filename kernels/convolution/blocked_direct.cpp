@@ -358,6 +358,7 @@ void stem_conv(In<real> x, In<real> weight, In<real> bias, Window window, Act ac
             taps[r * S + s] = {r * dilation[0] - padding[0], s * dilation[1] - padding[1],
                                (r * S + s) * BLOCK};
     const Phase p{y.h, y.w, stride[0], stride[1], 1, 1, 0, 0, taps, R * S};
+    if (are_patches(l, window)) return convolve_patches(l, p, R, S);
     convolve<1>(l, &p, 1);
 }
 

@@ -23,6 +23,7 @@ constexpr i64 VERY_FEW = 6, VERY_FEW_WEIGHTS = 2 << 20;
 constexpr i64 SOME = 100, SOME_TERMS = 512, SOME_TERMS_IN_PLACE = 1024, SOME_WEIGHTS = 1 << 20;
 constexpr i64 FEW_IN_GROUPS = BV > 1 ? 64 : 36;     // of several blocks of filters
 constexpr i64 LOT = 7 * 14, LAID_BYTES = 1 << 20;   // pixels that are laid out at a time
+constexpr i64 PATCHES_BYTES = 256 << 10;
 constexpr i64 PART_BYTES = 32 << 10;                // weights and inputs that stay in the nearest cache
 
 // A layer of one group as the product of its pixels, `pixels` of them from `first` on, with its filters.
@@ -146,10 +147,14 @@ struct FewPixels {
 
     // Blocks of filters [begin, end)
     void run(const i64* from, i64 begin, i64 end) const {
-        Scratch<real> own(in_place ? 0 : laid() * pixels.count), m(UNIT * pixels.count * BLOCK);
-        if (!in_place)
-            for (i64 block = 0; block < l.group_blocks; ++block) lay(from, block, own);
-        const real* v = in_place ? l.x.data + first * BLOCK : (const real*)own;
+        if (in_place) return multiply_all(l.x.data + first * BLOCK, begin, end);
+        Scratch<real> own(laid() * pixels.count);
+        for (i64 block = 0; block < l.group_blocks; ++block) lay(from, block, own);
+        multiply_all(own, begin, end);
+    }
+
+    void multiply_all(const real* v, i64 begin, i64 end) const {
+        Scratch<real> m(UNIT * pixels.count * BLOCK);
         for (i64 block = begin; block < end; block += UNIT) {
             const i64 blocks = at_most(UNIT, end - block);
             multiply(v, block, blocks, end - block - blocks, m);
@@ -211,6 +216,58 @@ inline void convolve_few_in_groups(const Layer& l, const Phase& p) {
             one.weight += block * l.w_filter;
             one.y.blocks = l.group_filters;
             FewPixels(one, p, first(lot), first(lot + 1)).run(from + p.count * first(lot), 0, l.group_filters);
+        }
+    });
+}
+
+// Patches of a planar image, whose rows are whole blocks and none of which shares a pixel with another: the terms
+// of a sum are its channels, rows and columns, in this order.
+struct Patches : FewPixels {
+    i64 rows, columns;   // of a patch
+
+    Patches(const Layer& l, const Phase& p, i64 first, i64 last, i64 rows, i64 columns)
+        : FewPixels(l, p, first, last), rows(rows), columns(columns) {
+        terms    = l.w_filter / BLOCK;
+        in_place = false;
+    }
+
+    void lay_patches(real* v) const {
+        for (i64 group = 0; group < pixels.groups; ++group) {
+            const i64 begin = pixels.start(group), size = pixels.size + (group < pixels.larger);
+            for (i64 i = 0; i < size; ++i) {
+                const i64 at = first + begin + i, n = at / (p.h * p.w), top = at / p.w % p.h * p.stride_h,
+                          left = at % p.w * p.stride_w;
+                real* to = v + begin * laid() + i * BLOCK;
+                for (i64 c = 0; c < l.x_channels; ++c)
+                    for (i64 r = 0; r < rows; ++r) {
+                        const real* from = l.x.data + n * l.x.sample + (c * l.x.h + top + r) * l.x.w + left;
+                        for (i64 s = 0; s < columns; s += BLOCK, to += size * BLOCK)
+                            std::memcpy(to, from + s, BLOCK * sizeof(real));
+                    }
+            }
+        }
+    }
+};
+
+inline bool are_patches(const Layer& l, const Window& window) {
+    const auto& [kernel, stride, padding, dilation] = window;
+    return kernel[1] % BLOCK == 0 && stride[0] >= kernel[0] && stride[1] >= kernel[1] && dilation[0] == 1 &&
+           dilation[1] == 1 && !padding[0] && !padding[1] && l.y.n * l.y.h * l.y.w > 0 && l.y.blocks > 0 &&
+           (l.y.h - 1) * stride[0] + kernel[0] <= l.x.h && (l.y.w - 1) * stride[1] + kernel[1] <= l.x.w;
+}
+
+inline void convolve_patches(const Layer& l, const Phase& p, i64 rows, i64 columns) {
+    const i64 pixels = l.y.n * p.h * p.w, room = PATCHES_BYTES / (l.w_filter / BLOCK * (i64)sizeof(real)),
+              lots = ceil_div(pixels, room < GROUP ? GROUP : at_most(LOT, room)), threads = threads_now(),
+              parts = lots < 4 * threads ? at_most(l.y.blocks, threads) : 1,
+              work = l.w_filter * l.y.blocks * LOT / parts;
+    parallel_for(lots * parts, 1 + 400000 / (work + 1), [&](i64 begin, i64 end) {
+        for (i64 i = begin; i < end; ++i) {
+            const i64 lot = i / parts, part = i % parts;
+            const Patches patches(l, p, pixels * lot / lots, pixels * (lot + 1) / lots, rows, columns);
+            Scratch<real> v(patches.laid() * patches.pixels.count);
+            patches.lay_patches(v);
+            patches.multiply_all(v, l.y.blocks * part / parts, l.y.blocks * (part + 1) / parts);
         }
     });
 }
