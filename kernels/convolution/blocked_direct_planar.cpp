@@ -146,7 +146,7 @@ bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride
 // rows in its own cache, in blocks, and lays it where it belongs.
 bool stem_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
                     i64 y_sample, i64 y_channel) {
-    constexpr i64 BAND_BYTES = 128 << 10;
+    constexpr i64 BAND_BYTES = 512 << 10;
     const Extent &xs = conv.xs, &ys = conv.ys;
     const i64 taps = kernel.h * kernel.w, blocks = blocks_of(conv.filters);
     // planar.h, whose vectors lie along rows, would leave lanes empty
@@ -156,7 +156,9 @@ bool stem_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, 
         !all_finite(conv.weight, conv.filters * conv.channels * taps))
         return false;
     const i64 row = conv.channels * taps, row_bytes = blocks * ys.w * BLOCK * (i64)sizeof(real),
-              rows = clamp(BAND_BYTES / row_bytes, 1, ys.h), bands = ceil_div(ys.h, rows);
+              rows = clamp(BAND_BYTES / row_bytes, 1, ys.h), threads = threads_now();
+    i64 bands = ceil_div(ys.h, rows);   // few of them are as many for each thread
+    while (xs.n * bands < 8 * threads && xs.n * bands % threads && bands < ys.h) ++bands;
     Scratch<real> weight(blocks * row * BLOCK), bias(blocks * BLOCK);
     for (i64 k = 0; k < blocks * BLOCK; ++k) bias[k] = k < conv.filters && conv.bias ? conv.bias[k] : 0;
     for (i64 b = 0; b < blocks; ++b)
