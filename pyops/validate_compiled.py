@@ -14,7 +14,7 @@ import numpy as np
 
 from .core.cases import Case
 from .core.registry import Op
-from .graph import choose, line, stride_two
+from .graph import choose, line, strassen, stride_two
 from .graph.compile import BOUNDS, Options, build, simplified
 from .graph.ir import Value
 from .graph.program import Program
@@ -29,7 +29,7 @@ EPS = float(np.finfo(np.float32).eps)
 # Of an algorithm's results, in eps: what precision="default" and "fast" promise.
 WINOGRAD = {"winograd2": BOUNDS["default"] / EPS, "winograd4": BOUNDS["default"] / EPS,
             "winograd6": BOUNDS["fast"] / EPS}
-HALVED = dict.fromkeys((stride_two.ALGORITHM, *line.NAMES), BOUNDS["default"] / EPS)
+HALVED = dict.fromkeys((stride_two.ALGORITHM, strassen.NAME, *line.NAMES), BOUNDS["default"] / EPS)
 
 
 def check(op: Op, case: Case, isa: str) -> None:
@@ -118,7 +118,9 @@ def algorithms(case: Case, args, kwargs, places) -> list[str]:
     by_parities = [node for node in graph.nodes if node.op in ("conv", "conv_transpose")
                    and stride_two.is_stride_two(node)]
     halved = [stride_two.ALGORITHM] if any(not stride_two.can(node) for node in by_parities) else []
-    return ["direct", *(WINOGRAD if able else ()), *halved, *sorted(lines)]
+    by_halves = any(node.op == "conv" and isinstance(node.inputs[1], np.ndarray) and not strassen.can(node)
+                    for node in graph.nodes)
+    return ["direct", *(WINOGRAD if able else ()), *halved, *sorted(lines), *[strassen.NAME] * by_halves]
 
 
 def threads(case: Case, args, kwargs, places, algorithm: str, isa: str, what: str) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ CASES = {
         case("3x3_ragged", "conv2d", A(3, 5, 9, 7), A(11, 5, 3, 3), A(11), padding=1, batch=True),
         case("1x1", "conv2d", A(2, 37, 7, 7), A(19, 37, 1, 1), A(19), batch=True),
         case("one_pixel_passed_by", "conv2d", A(2, 20, 1, 1), A(33, 20, 1, 1), A(33), stride=(1, 3), padding=(0, 1)),
+        case("1x1_wide", "conv2d", A(1, 104, 15, 17), A(112, 104, 1, 1), A(112)),
         case("1x1_stride", "conv2d", A(2, 6, 9, 10), A(9, 6, 1, 1), stride=2),
         case("7x7_stem", "conv2d", A(1, 3, 29, 31), A(17, 3, 7, 7), A(17), stride=2, padding=3),
         case("stride3_dilation2", "conv2d", A(2, 4, 17, 19), A(8, 4, 3, 2), stride=(3, 2), dilation=(2, 3), padding=(2, 1)),
