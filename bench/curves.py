@@ -151,6 +151,7 @@ def drawn(curves: list[Curve], file: Path) -> None:
                   xlabel=curve.axis, ylabel="ms")
         place.set_xticks(curve.points, [str(p) for p in curve.points], fontsize=6)
         place.minorticks_off()
+        place.tick_params(axis="x", rotation=60)
         place.legend(fontsize=7)
     figure.savefig(file, dpi=120)
 
