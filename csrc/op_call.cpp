@@ -4,10 +4,10 @@
 // pyops.core.registry.Op derives from OpBase. Calling a row whose inputs are plain arrays of one
 // type, with a native backend active, calls its `forward(kernels, *inputs, **attrs)` at once;
 // another active backend gets run(op, real, inputs, attrs). Of Tensors the arrays are taken, and the
-// results recorded (tape_call.h); strided arrays are turned (turned_inputs.h) or copied first (ready_inputs.h).
-// Everything else
-// (traced values, other types) goes to Op.by_dispatch(inputs, attrs, out). Op.of_operands(*inputs,
-// **attrs) is the same call of which numbers may stand for arrays; the rest goes to Op.by_operands.
+// results recorded (tape_call.h); strided arrays are turned (turned_inputs.h) or copied first (ready_inputs.h),
+// whole numbers go to the row of their own arithmetic. Everything else (traced values, other types) goes to
+// Op.by_dispatch(inputs, attrs, out). Op.of_operands(*inputs, **attrs) is the same call of which numbers may stand
+// for arrays; the rest goes to Op.by_operands.
 #include "op_call.h"
 #include <structmember.h>
 #include <algorithm>
