@@ -15,6 +15,7 @@
 BEGIN_KERNELS
 namespace {
 constexpr i64 BATCH_BYTES = 600 << 10;   // of V: half of the L2 of Zen 4 and 5
+constexpr i64 FEW_FILTERS = 512 << 10;   // that each thread meets in its own cache
 constexpr i64 BATCHES_ALONE = 8;         // a thread: with fewer of them threads would wait for each other
 constexpr i64 RUN = 32;                  // tiles side by side whose pixels stay in cache from their energies to V
 
@@ -250,11 +251,17 @@ template <int TILE, int TAPS> void run(const Job& job) {
     constexpr i64 POINTS = TILE + TAPS - 1;
     const i64 threads = threads_now(),
               most = BATCH_BYTES / (POINTS * job.in_blocks * BLOCK * (i64)sizeof(real)) / GROUP,
-              batches = ceil_div(job.tiles, (most < 1 ? 1 : most) * GROUP),
+              fewest = ceil_div(job.tiles, (most < 1 ? 1 : most) * GROUP),
+              filter_bytes = job.y.blocks * POINTS * job.channels * BLOCK * (i64)sizeof(real);
+    // Each thread alone, where filters stay in its cache: what one core has written another may wait long for
+    const bool alone = threads == 1 || fewest >= BATCHES_ALONE * threads ||
+                       (filter_bytes <= FEW_FILTERS && job.tiles >= 2 * GROUP * threads);
+    const i64 even = 2 * ceil_div(fewest, 2 * threads) * threads;   // a late thread leaves some to others
+    const i64 batches = alone && threads > 1 ? at_most(even, ceil_div(job.tiles, GROUP)) : fewest,
               largest = ceil_div(job.tiles, batches);
     const i64 v_size = POINTS * odd_lines(largest * job.in_blocks), m_size = UNIT * POINTS * odd_lines(largest);
     const auto batch_of = [&](i64 i) { return Batch(job.tiles * i / batches, job.tiles * (i + 1) / batches); };
-    if (threads == 1 || batches >= BATCHES_ALONE * threads) {
+    if (alone) {
         parallel_for(batches, 1, [&](i64 begin, i64 end) {
             Scratch<real> v(v_size), m(m_size);
             Scratch<Tile> tiles(largest);
