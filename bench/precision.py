@@ -14,8 +14,8 @@ from pyops.graph.compile import BOUNDS, Options, build
 
 # and the first precision that may use it
 ALGORITHMS = {"direct": "strict", "winograd2": "default", "winograd4": "default", "winograd6": "fast",
-              "line2": "default", "line4": "default", "line6": "default"}
-KERNELS = {"line2": (1, 7), "line4": (1, 7), "line6": (1, 5)}   # others: 3x3
+              "line2": "default", "line4": "default", "line6": "default", "strassen": "default"}
+KERNELS = {"line2": (1, 7), "line4": (1, 7), "line6": (1, 5), "strassen": (1, 1)}   # others: 3x3
 LAYERS = ((16, 112), (64, 56), (128, 28), (256, 14), (512, 7))   # channels in and out, height and width
 
 
