@@ -27,6 +27,7 @@ from . import (
     spelled_out_attention,
     spelled_out_slices,
     spread_parts,
+    sums_of_stacks,
     trim_taps,
     turn_thin,
     turn_tokens,
@@ -36,10 +37,11 @@ FOLDED = (fold_batch_norm.run, fold_constants.run)   # each may lay open what th
 ORDER = (spelled_out_slices.run, simplify.run, spelled_out.run, spelled_out_attention.run,
          fold_group_norm.run, turn_tokens.run, drop_dead.run, channels_first.run, drop_dead.run,
          fuse_pad.run, crop_layers.run, *FOLDED, crop_layers.run, merge_branches.run, drop_dead.run, *FOLDED,
-         simplify.run, factor_out.run, drop_dead.run, fold_inputs.run, spread_parts.run, drop_dead.run,
-         masks_by_distance.run, bytes_products.run, drop_dead.run, bytes_maps.run, drop_dead.run,
-         fuse_residual.run, fuse_quantise.run, fuse_activation.run, fuse_normalised_input.run, fuse_gate.run,
-         drop_dead.run, fuse_inverted.run, fuse_mean.run, turn_thin.run)
+         simplify.run, sums_of_stacks.run, drop_dead.run, factor_out.run, drop_dead.run, fold_inputs.run,
+         spread_parts.run, drop_dead.run, masks_by_distance.run, bytes_products.run, drop_dead.run,
+         bytes_maps.run, drop_dead.run, fuse_residual.run, fuse_quantise.run, fuse_activation.run,
+         fuse_normalised_input.run, fuse_gate.run, drop_dead.run, fuse_inverted.run, fuse_mean.run,
+         turn_thin.run)
 UNFUSED = (simplify.run, drop_dead.run)   # for kernels that apply nothing before they store
 WITH_SIZES = (trim_taps.run,)   # these depend on sizes, which a graph for several is yet to get
 ONCE_CHOSEN = (fuse_pool.run,)   # these need to know the algorithms of convolutions
