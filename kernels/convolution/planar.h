@@ -147,7 +147,8 @@ static inline void planar_rows(const Convolution& conv, const TapList& t, const 
                                const i64* offsets, i64 terms, const real* weights, const real* start, i64 n,
                                i64 filter, i64 od, i64 oh, i64 rows) {
     constexpr int SPAN = span<FILTERS>();
-    const i64 a_row = ceil_div(t.grid.w, LANES), vectors = rows * a_row;
+    const i64 a_row = ceil_div(t.grid.w, LANES), vectors = rows * a_row, y_step = t.out_stride.w,
+              plane = conv.ys.spatial();
     i64 row[SPAN], w[SPAN];
     for (i64 i = 0, next_row = 0, next_w = 0; i < vectors; i += SPAN) {
         const real* x[SPAN];
@@ -159,10 +160,14 @@ static inline void planar_rows(const Convolution& conv, const TapList& t, const 
         }
         V acc[FILTERS][SPAN];
         planar_tile<FILTERS, SPAN>(x, offsets, terms, weights, start, acc);
-        for (int v = 0; v < SPAN && i + v < vectors; ++v)
-            for (int f = 0; f < FILTERS; ++f)
-                store_outputs(row_of_y(conv, t, n, filter + f, od, oh + row[v]) + w[v] * t.out_stride.w,
-                              t.out_stride.w, acc[f][v], (int)clamp(t.grid.w - w[v], 0, LANES));
+        #pragma GCC unroll 4
+        for (int v = 0; v < SPAN; ++v) {
+            if (i + v >= vectors) break;
+            real* y = row_of_y(conv, t, n, filter, od, oh + row[v]) + w[v] * y_step;
+            const int count = (int)clamp(t.grid.w - w[v], 0, LANES);
+            #pragma GCC unroll 8
+            for (int f = 0; f < FILTERS; ++f, y += plane) store_outputs(y, y_step, acc[f][v], count);
+        }
     }
 }
 
@@ -453,13 +458,15 @@ static inline void planar(const Convolution& conv, const TapList& t) {
     const i64 tasks = conv.xs.n * conv.groups * t.grid.d * strips_a_plane;
     const i64 cost  = rows * t.grid.w * (terms * conv.filters / 4 + 1);
     parallel_for(tasks, 1 + 30000 / (cost + 1), [&](i64 begin, i64 end) {
-        Scratch<real> strips(conv.channels * s.plane() + slack), weights(terms * ROWS), square(terms);
+        Scratch<real> strips(conv.channels * s.plane() + slack), weights(terms * conv.filters), square(terms),
+            start(conv.filters);
         Scratch<i64>  offsets(terms);
         Scratch<PhaseFill> fills(s.phases);
         for (i64 p = 0; p < s.phases; ++p) fills[p] = phase_fill(s, p, conv.xs.w);
         for (i64 c = 0; c < conv.channels; ++c)
             for (i64 tap = 0; tap < t.count; ++tap)
                 offsets[c * t.count + tap] = c * s.plane() + tap_offset(s, t.taps[tap]);
+        i64 packed = -1;   // the group whose weights are packed
         for (i64 task = begin; task < end; ++task) {
             const i64 oh = task % strips_a_plane * rows, od = task / strips_a_plane % t.grid.d;
             const i64 group = task / (strips_a_plane * t.grid.d) % conv.groups,
@@ -468,23 +475,24 @@ static inline void planar(const Convolution& conv, const TapList& t) {
             for (i64 c = 0; c < conv.channels; ++c)
                 fill_strip(conv, t, s, fills, n, group * conv.channels + c, od, oh, strips + c * s.plane());
             for (i64 k = 0; k < conv.filters;) {
-                const i64  left    = conv.filters - k;
-                const int  filters = dense ? 1 : left >= ROWS ? ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-                const i64  filter  = group * conv.filters + k;
-                real       start[ROWS];
-                pack_terms(conv, t, group, k, filters, weights, start);
+                const i64   left    = conv.filters - k;
+                const int   filters = dense ? 1 : left >= ROWS ? ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+                const i64   filter  = group * conv.filters + k;
+                real* const terms_of = weights + k * terms;
+                if (group != packed) pack_terms(conv, t, group, k, filters, terms_of, start + k);
                 if (dense) {
-                    for (i64 i = 0; i < t.count; ++i) square[dense_place(range, shape, t.taps[i])] = weights[i];
-                    dense(conv, t, s, strips, square, start[0], n, filter, od, oh, count);
+                    for (i64 i = 0; i < t.count; ++i) square[dense_place(range, shape, t.taps[i])] = terms_of[i];
+                    dense(conv, t, s, strips, square, start[k], n, filter, od, oh, count);
                 } else {
                     auto run = filters == ROWS ? planar_rows<ROWS>
                                : filters == 4  ? planar_rows<4>
                                : filters == 2  ? planar_rows<2>
                                                : planar_rows<1>;
-                    run(conv, t, s, strips, offsets, terms, weights, start, n, filter, od, oh, count);
+                    run(conv, t, s, strips, offsets, terms, terms_of, start + k, n, filter, od, oh, count);
                 }
                 k += filters;
             }
+            packed = group;
         }
     });
 }
