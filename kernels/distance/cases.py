@@ -14,6 +14,11 @@ CASES = {
         # torch ends in a division by zero
         case("no_values", "cdist", A(2, 3, 0), A(2, 4, 0), torch=None),
     ],
+    "pdist": [
+        *(case(f"p{p}_{n}_{m}", "pdist", A(n, m), p) for p in (1.0, 2.0, 3.0, math.inf) for n, m in ((6, 7), (67, 5), (37, 33), (19, 260))),
+        case("p0", "pdist", A(21, 7), 0.0), case("one_row", "pdist", A(1, 5)), case("two_rows", "pdist", A(2, 5)),
+        case("no_rows", "pdist", A(0, 5)),
+    ],
 }
 REFUSES = {
     "cdist": [
@@ -21,4 +26,5 @@ REFUSES = {
         bad("batches", "cdist", A(2, 3, 4), A(3, 3, 4), match="takes x1"), bad("negative", "cdist", A(3, 4), A(3, 4), -1.0, match="p must"),
         bad("mode", "cdist", A(3, 4), A(3, 4), compute_mode="fast", match="compute_mode must"),
     ],
+    "pdist": [bad("axes", "pdist", A(3), match=r"\(N, M\)"), bad("negative", "pdist", A(3, 4), -1.0, match="p must")],
 }

@@ -123,28 +123,113 @@ void cdist(In<real> a, In<real> b, double p, Out<real> y) {
     });
 }
 
+// The gradient by one row a of its distances y to the rows of b, whose gradients are g. share: across values.
+template <class F>
+static void row_gradient(const real* g, const real* a, const real* b, const real* y, i64 across, i64 m, real p,
+                         real* share, real* da) {
+    for_vectors(across, [=](i64 j, auto lanes) {
+        const V d = lanes.load(y + j), gv = lanes.load(g + j);
+        const V by = std::is_same_v<F, Squares> ? gv / d
+                     : std::is_same_v<F, Any>   ? gv * vpow(d, splat(1 - p))
+                                                : gv;
+        lanes.store(share + j, d == 0 ? V{} : by);
+    });
+    for_vectors(m, [=](i64 k, auto lanes) {
+        const V at = lanes.load(a + k);
+        const auto of = [=](i64 j) { return share[j] * F::slope(at - lanes.load(b + j * m + k), splat(y[j]), p); };
+        V sum[4] = {};   // four chains, as one waits for each of its sums
+        i64 j = 0;
+        for (; j + 4 <= across; j += 4)
+            for (int c = 0; c < 4; ++c) sum[c] += of(j + c);
+        for (; j < across; ++j) sum[0] += of(j);
+        lanes.store(da + k, (sum[0] + sum[1]) + (sum[2] + sum[3]));
+    });
+}
+
 void cdist_backward(In<real> g, In<real> a, In<real> b, In<real> y, double p, Out<real> da) {
     const i64 rows = a.dim(1), across = b.dim(1), m = a.dim(2);
     by_order(p, [&](auto f) {
-        using F = decltype(f);
         parallel_for(a.dim(0) * rows, 1 + 32768 / (across * (m + 16) + 1), [&](i64 begin, i64 end) {
             Scratch<real> share(across + LANES);
+            for (i64 i = begin; i < end; ++i)
+                row_gradient<decltype(f)>(g.data + i * across, a.data + i * m, b.data + i / rows * across * m,
+                                          y.data + i * across, across, m, real(p), share, da.data + i * m);
+        });
+    });
+}
+
+// Where the pair (i, i + 1) lies among (0, 1), (0, 2), ..., (1, 2), ... of n rows.
+static i64 pairs_before(i64 i, i64 n) { return i * (2 * n - i - 1) / 2; }
+
+// The pairs of the rows before a panel's last with its columns: four rows at a time are measured aside, as what
+// lies left of the diagonal is no pair.
+template <class F> static void pairs_by_panels(In<real> x, real p, Out<real> y) {
+    constexpr i64 WIDE = ACROSS * LANES, ROWS_OF_TASK = 64;
+    const i64 n = x.dim(0), m = x.dim(1), panels = (n + WIDE - 1) / WIDE,
+              strips = (n + ROWS_OF_TASK - 1) / ROWS_OF_TASK;
+    parallel_for(panels * strips, 1 + 1024 / (m + 16), [&](i64 begin, i64 end) {
+        Scratch<real> panel(m * WIDE);
+        real          aside[4 * WIDE];
+        for (i64 task = begin; task < end; ++task) {
+            const i64 column = task / strips * WIDE, columns = n - column < WIDE ? n - column : WIDE,
+                      ahead = column + columns - 1, first = task % strips * ROWS_OF_TASK,
+                      last = first + ROWS_OF_TASK < ahead ? first + ROWS_OF_TASK : ahead;
+            if (first >= last) continue;
+            pack_columns_transposed(x.data + column * m, m, m, columns, ACROSS, panel);
+            for (i64 i = first; i < last;) {
+                const int rows = i + 4 <= last ? 4 : 1;
+                if (rows == 4) panel_distances<F, 4>(x.data + i * m, panel, m, p, aside, WIDE, columns);
+                else panel_distances<F, 1>(x.data + i * m, panel, m, p, aside, WIDE, columns);
+                for (int r = 0; r < rows; ++r, ++i) {
+                    const i64   from = i < column ? column : i + 1;
+                    const real* row  = aside + r * WIDE + from - column;
+                    real* const to   = y.data + pairs_before(i, n) + from - i - 1;
+                    for_vectors(column + columns - from, [=](i64 k, auto lanes) {
+                        lanes.store(to + k, lanes.load(row + k));
+                    });
+                }
+            }
+        }
+    });
+}
+
+void pdist(In<real> x, double p, Out<real> y) {
+    const i64 n = x.dim(0), m = x.dim(1);
+    constexpr i64 SHORT = 256;
+    by_order(p, [&](auto f) {
+        if (m <= SHORT && n >= LANES) return pairs_by_panels<decltype(f)>(x, real(p), y);
+        parallel_for(n, 1 + 65536 / (n * (m + 16) + 1), [&](i64 begin, i64 end) {
+            for (i64 i = begin; i < end; ++i)
+                for (i64 j = i + 1; j < n; j += LANES) {
+                    const int   count = n - j < LANES ? (int)(n - j) : LANES;
+                    real* const to    = y.data + pairs_before(i, n) + j - i - 1;
+                    const V d = distances<decltype(f)>(x.data + i * m, x.data + j * m, count, m, real(p));
+                    if (count == LANES) store(to, d);
+                    else store(to, d, count);
+                }
+        });
+    });
+}
+
+// A row's gradient comes from its pairs with the rows before it, one of each of theirs, and with those behind.
+void pdist_backward(In<real> g, In<real> x, In<real> y, double p, Out<real> dx) {
+    const i64 n = x.dim(0), m = x.dim(1);
+    if (n == 1) return for_vectors(m, [&](i64 k, auto lanes) { lanes.store(dx.data + k, V{}); });
+    by_order(p, [&](auto f) {
+        parallel_for(n, 1 + 32768 / (n * (m + 16) + 1), [&](i64 begin, i64 end) {
+            Scratch<real> memory(3 * n + LANES);
+            real *const towards = memory, *const away = towards + n, *const share = away + n;
             for (i64 i = begin; i < end; ++i) {
-                const real *to = y.data + i * across, *of = g.data + i * across, *from = b.data + i / rows * across * m;
-                for_vectors(across, [&](i64 j, auto lanes) {
-                    const V d = lanes.load(to + j), gv = lanes.load(of + j);
-                    const V by = std::is_same_v<F, Squares> ? gv / d
-                                 : std::is_same_v<F, Any>   ? gv * vpow(d, splat(real(1 - p)))
-                                                            : gv;
-                    lanes.store(share + j, d == 0 ? V{} : by);
+                for (i64 j = 0, at = i - 1; j < i; at += n - j - 2, ++j) towards[j] = g.data[at], away[j] = y.data[at];
+                towards[i] = away[i] = 0;
+                const i64   behind = pairs_before(i, n), count = n - i - 1;
+                const real *of = g.data + behind, *to = y.data + behind;
+                real *const g_row = towards + i + 1, *const y_row = away + i + 1;
+                for_vectors(count, [=](i64 k, auto lanes) {
+                    lanes.store(g_row + k, lanes.load(of + k));
+                    lanes.store(y_row + k, lanes.load(to + k));
                 });
-                for_vectors(m, [&](i64 k, auto lanes) {
-                    const V at = lanes.load(a.data + i * m + k);
-                    V sum{};
-                    for (i64 j = 0; j < across; ++j)
-                        sum += share[j] * F::slope(at - lanes.load(from + j * m + k), splat(to[j]), real(p));
-                    lanes.store(da.data + i * m + k, sum);
-                });
+                row_gradient<decltype(f)>(towards, x.data + i * m, x.data, away, n, m, real(p), share, dx.data + i * m);
             }
         });
     });

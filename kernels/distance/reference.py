@@ -24,3 +24,16 @@ def cdist_backward(g, a, b, y, *, p):
         else:
             slope = np.where(d == 0, 0, np.sign(d) * np.abs(d) ** (p - 1)) * y ** (1 - p)
     return np.where(y == 0, 0, g * slope).sum(2)
+
+
+def pdist(x, *, p):
+    """Those of the pairs (0, 1), (0, 2), ..., (1, 2), ... of the rows of x (n, m)."""
+    return cdist(x[None], x[None], p=p)[0][np.triu_indices(len(x), 1)]
+
+
+def pdist_backward(g, x, y, *, p):
+    """d(sum of g y) / dx."""
+    pairs = np.triu_indices(len(x), 1)
+    gs, ys = np.zeros((2, len(x), len(x)), x.dtype)
+    gs[pairs], ys[pairs] = g, y
+    return cdist_backward((gs + gs.T)[None], x[None], x[None], (ys + ys.T)[None], p=p)[0]

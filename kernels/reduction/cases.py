@@ -62,7 +62,6 @@ CASES = {
              case("cosine_similarity_broadcast", "cosine_similarity", A(3, 1, 5), A(4, 5), -1),
              *(case(f"pairwise_distance_{p}", "pairwise_distance", A(5, 9), A(5, 9), p) for p in (1.0, 2.0, 3.0)),
              case("pairwise_distance_one", "pairwise_distance", A(9), A(4, 9), keepdim=True),
-             case("pdist", "pdist", A(6, 7)),
              *(case(f"triplet_{r}{'_swap' * swap}", "triplet_margin_loss", A(5, 9), A(5, 9), A(5, 9), swap=swap, reduction=r)
                for r in ("none", "mean", "sum") for swap in (False, True)),
              case("triplet_p3", "triplet_margin_loss", A(5, 9), A(5, 9), A(5, 9), margin=2.0, p=3, eps=1e-3),
@@ -85,7 +84,6 @@ REFUSES = {
     **{name: refusals(name) for name in ("sum", "prod", "amin", "var", "logsumexp")},
     "amax": refusals("amax") + [bad("nothing", "amax", A(3, 0), 1, match="no value")],
     "norm": [bad("cosine_shapes", "cosine_similarity", A(3, 4), A(3, 5), match="broadcast"),
-             bad("pdist_axes", "pdist", A(3), match=r"\(N, M\)"),
              bad("triplet_margin", "triplet_margin_loss", A(3, 4), A(3, 4), A(3, 4), margin=0, match="positive"),
              bad("triplet_reduction", "triplet_margin_loss", A(3, 4), A(3, 4), A(3, 4), reduction="max", match="'max'"),
              bad("nuclear", "norm", A(3, 3), "nuc", match="'fro'"),

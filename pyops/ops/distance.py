@@ -12,7 +12,6 @@ from ..core.registry import Op
 from ..core.tensor import Context
 from ..core.types import Array, Arrays, Dims
 from .elementwise import add, clamp, div, mul, sub
-from .gather import index_select
 from .reduction import sum as sum_of, vector_norm
 from .shape import broadcast_to, reshape, transpose
 from .typed import NO_CUDA
@@ -82,23 +81,12 @@ def pdist(input: Arrays, p: float = 2.0) -> Arrays:
     """The p-norm distances of all pairs of rows, (0, 1), (0, 2), ..., (1, 2), ...: (N, M) to (N (N - 1) / 2,)."""
     if len(input.shape) != 2:
         raise ValueError(f"pdist: input must be (N, M), got shape {tuple(input.shape)}")
-    n = input.shape[0]
-    places = _kept_pairs(n) if n <= 1024 else _pairs(n)
-    return index_select(reshape(cdist(input, input, p), (n * n,)), 0, places)
+    if not p >= 0:
+        raise ValueError(f"pdist: p must not be negative, got {p}")
+    return PDIST(input, p=float(p))
 
 
-def _pairs(n: int) -> Array:
-    """Where all of (0, 1), (0, 2), ..., (1, 2), ... lie in n rows of n."""
-    first, second = np.triu_indices(n, 1)
-    places: Array = first * n + second
-    places.flags.writeable = False
-    return places
-
-
-_kept_pairs = lru_cache(8)(_pairs)
-
-
-# ---- the row
+# ---- the rows
 
 def check(a: Array, b: Array, *, p: float) -> None:
     if len(a.shape) != 3 or len(b.shape) != 3 or a.shape[::2] != b.shape[::2]:
@@ -130,3 +118,26 @@ CDIST_BACKWARD = Op("cdist_backward", "rrrr", backward, reference.cdist_backward
 CDIST = Op("cdist", "rr", forward, reference.cdist, gradient, check, kernels=("cdist",), per_sample=True,
            tolerance=256, todo=NO_CUDA,   # of small p: roots of sums
            bytes=lambda a, b, **_: a.nbytes + b.nbytes + a.shape[1] * b.nbytes // max(b.shape[2], 1))
+
+
+def pairs_forward(k: Any, x: Array, *, p: float) -> Array:
+    n = x.shape[0]
+    y: Array = k.empty((n * (n - 1) // 2,))
+    k.pdist(x, p, y)
+    return y
+
+
+def pairs_backward(k: Any, g: Array, x: Array, y: Array, *, p: float) -> Array:
+    dx: Array = k.empty(x.shape)
+    k.pdist_backward(g, x, y, p, dx)
+    return dx
+
+
+def pairs_gradient(ctx: Context) -> tuple[Any]:
+    return (PDIST_BACKWARD(ctx.g, ctx.inputs[0], ctx.outputs[0], p=ctx.attrs["p"]),)
+
+
+PDIST_BACKWARD = Op("pdist_backward", "rrr", pairs_backward, reference.pdist_backward, kernels=("pdist_backward",),
+                    todo=NO_CUDA)
+PDIST = Op("pdist", "r", pairs_forward, reference.pdist, pairs_gradient, kernels=("pdist",), tolerance=256,
+           todo=NO_CUDA)

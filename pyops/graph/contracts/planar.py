@@ -714,6 +714,11 @@ def cdist(a, b, p, y) -> None:
     need(y.size == a.shape[0] * a.shape[1] * b.shape[1], "the result has a value a pair")
 
 
+@contract("pdist", "rfR")
+def pdist(x, p, y) -> None:
+    need(len(x.shape) == 2 and 2 * y.size == x.shape[0] * (x.shape[0] - 1), "the result has a value a pair of rows")
+
+
 @contract("roi_align", "rrfnbR")
 @contract("roi_pool", "rrfR")
 def roi_align(x, regions, *how) -> None:
