@@ -149,8 +149,9 @@ bool stem_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, 
     constexpr i64 BAND_BYTES = 512 << 10;
     const Extent &xs = conv.xs, &ys = conv.ys;
     const i64 taps = kernel.h * kernel.w, blocks = blocks_of(conv.filters);
-    // planar.h, whose vectors lie along rows, would leave lanes empty
-    const bool short_rows = taps >= 9 && conv.channels * taps >= 32 && 8 * ys.w <= 5 * ceil_div(ys.w, LANES) * LANES;
+    // of more filters than planar.h takes: implicit_gemm.h would pack panels of many short runs
+    const bool short_rows = conv.filters > BLOCK && taps >= 9 && conv.channels * taps >= 32 &&
+                            8 * ys.w <= 5 * ceil_div(ys.w, LANES) * LANES;
     if (conv.groups != 1 || kernel.d != 1 || xs.d != 1 || ys.d != 1 || padding[0] || conv.channels >= BLOCK ||
         conv.filters < BLOCK || !(taps >= STEM_TAPS || short_rows) || ys.spatial() < 4 * BLOCK ||
         !all_finite(conv.weight, conv.filters * conv.channels * taps))

@@ -33,6 +33,8 @@ def by_products(x, weight, stride=1, padding=0, dilation=1):
     ((3, 20, 30, 31), (70, 5, 5), {"padding": 4}),
     ((2, 40, 8, 8), (33, 3, 3), {"padding": 9, "dilation": 9}),
     ((2, 40, 8, 8), (33, 5, 5), {"padding": 8, "dilation": 4}),
+    ((40, 4, 9, 9), (16, 3, 3), {"padding": 1}),         # few channels and filters, short rows
+    ((9, 4, 19, 19), (40, 3, 3), {"padding": 1, "stride": 2}),
 ])
 def test_values(shape, filters, settings, precision):
     rng = np.random.default_rng(3)
@@ -45,6 +47,24 @@ def test_values(shape, filters, settings, precision):
     finally:
         pyops.set_precision(before)
     want = by_products(x, weight, **settings)
+    np.testing.assert_allclose(got, want, rtol=0, atol=5e-6 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("isa", [isa for isa in ISAS if isa in pyops.available()])
+def test_filters_packed_once_are_those_of_their_group(isa, threads):
+    rng = np.random.default_rng(6)
+    x, weight = rng.standard_normal((17, 9, 9, 11), np.float32), rng.standard_normal((39, 3, 3, 3), np.float32)
+    bias = rng.standard_normal(39, np.float32)
+    before = pyops.get_num_threads()
+    pyops.set_num_threads(threads)
+    try:
+        with use_backend(isa):
+            got = F.conv2d(x, weight, bias, padding=1, groups=3)
+    finally:
+        pyops.set_num_threads(before)
+    want = np.concatenate([by_products(x[:, 3 * g:3 * g + 3], weight[13 * g:13 * g + 13], padding=1)
+                           for g in range(3)], 1) + bias[:, None, None]
     np.testing.assert_allclose(got, want, rtol=0, atol=5e-6 * np.abs(want).max())
 
 
