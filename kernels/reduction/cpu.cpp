@@ -152,9 +152,39 @@ template <class R> struct LoopsOf final : Loops {
             lanes.store(into + i, R::join(lanes.load(into + i), lanes.load(with + i)));
         });
     }
+    // Rows `step` apart to the B vectors from acc on, which stay in registers, in the order of join_rows
+    template <int B, class Lanes>
+    void join_strip(real* acc, const real* x, i64 step, i64 rows, const real* param, Lanes lanes) const {
+        V sum[B], p[B];
+        for (int b = 0; b < B; ++b)
+            sum[b] = lanes.load(acc + b * LANES), p[b] = param ? lanes.load(param + b * LANES) : V{};
+        const auto of = [&](i64 row, int b) { return r.map(lanes.load(x + row * step + b * LANES), p[b]); };
+        i64 k = 0;
+        for (; k + 4 <= rows; k += 4)
+            for (int b = 0; b < B; ++b) {
+                V v[4];
+                for (int j = 0; j < 4; ++j) v[j] = of(k + j, b);
+                sum[b] = R::join(sum[b], R::join(R::join(v[0], v[1]), R::join(v[2], v[3])));
+            }
+        for (; k < rows; ++k)
+            for (int b = 0; b < B; ++b) sum[b] = R::join(sum[b], of(k, b));
+        for (int b = 0; b < B; ++b) lanes.store(acc + b * LANES, sum[b]);
+    }
     void join_rows(real* acc, const real* x, Counter& at, i64 rows, i64 width,
                    const real* param) const override {
         i64 k = 0;
+        if (at.n == 1 && width <= 16 * LANES) {
+            const real* const from = x + at.offset;
+            const i64         step = at.stride[0];
+            i64               i    = 0;
+            for (; i + 4 * LANES <= width; i += 4 * LANES)
+                join_strip<4>(acc + i, from + i, step, rows, param ? param + i : nullptr, Whole{});
+            for_vectors(width - i, [&](i64 j, auto lanes) {
+                join_strip<1>(acc + i + j, from + i + j, step, rows, param ? param + i + j : nullptr, lanes);
+            });
+            at.index[0] += rows, at.offset += rows * step;
+            return;
+        }
         // four rows at a time: the accumulators are in cache, not in registers
         for (; k + 4 <= rows; k += 4) {
             const real* xr[4];
