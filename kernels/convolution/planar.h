@@ -68,6 +68,8 @@ static inline void zero_columns(real* dst, i64 first, i64 last) {
 }
 
 static inline void fill_phase(const real* src, const PhaseFill f, i64 phases, i64 filled, real* dst) {
+    if (phases == 1 && filled <= LANES)
+        return store(dst, load(src + f.source - f.first, lane_range((int)f.first, (int)f.last)));
     zero_columns(dst, 0, f.first);
     i64 i = f.first, x = f.source;
     if (phases == 1) {
