@@ -61,6 +61,10 @@ ISA_FLAGS = isa_flags()
 # inside them. Sources that lose by their absence keep -O3; the others are within 3 % of it, taken
 # together (paired runs of some 70 calls on avx512, avx2 and scalar, both types).
 SMALL = ("-O2", "-fpeel-loops")
+# For machines before AVX2, of which there are few left: families that are not what a network's time goes into
+SMALLEST = ("-Os",)
+RARE = ("ctc", "deform_conv", "detection", "dft", "distance", "grid_sample", "interpolate", "loss", "optim",
+        "permutohedral", "quantised", "rbf", "recurrent")
 # of thirteen types: with vectors (eq 4.6 times as fast, floor 3), without more copies of loops
 TYPED = (*SMALL, "-ftree-vectorize", "-fvect-cost-model=dynamic")
 LARGE = {   # source: (the objects that keep -O3: of a type or a set, how much slower they would be)
@@ -257,7 +261,10 @@ def here(path):
 def optimisation(isa, tag, source):
     """The flags in place of -O3, if any."""
     # thirteen types of each kernel: what else -O3 adds would make them twice as large
-    if source.name.startswith(("typed", "vector_whole", "vector_folds", "vector_numbers")):
+    vectors = source.name in ("vector_whole.cpp", "vector_folds.cpp", "vector_numbers.cpp")
+    if isa == "scalar" and (vectors or source.parent.name in RARE):
+        return SMALLEST
+    if vectors or source.name.startswith("typed"):
         return TYPED
     kinds, (keep, _) = {isa, tag} & {"scalar", "f64"}, LARGE.get(f"{source.parent.name}/{source.name}",
                                                                  (set(), ""))

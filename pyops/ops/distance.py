@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ..core import dispatch
 from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Context
 from ..core.types import Array, Arrays, Dims
 from .elementwise import add, clamp, div, mul, sub
 from .reduction import sum as sum_of, vector_norm
-from .shape import broadcast_to, reshape, transpose
+from .shape import broadcast_to, getitem, reshape, transpose
 from .typed import NO_CUDA
 
 reference = LateFunctions("pyops.kernels.distance.reference")
@@ -83,6 +84,9 @@ def pdist(input: Arrays, p: float = 2.0) -> Arrays:
         raise ValueError(f"pdist: input must be (N, M), got shape {tuple(input.shape)}")
     if not p >= 0:
         raise ValueError(f"pdist: p must not be negative, got {p}")
+    if dispatch.on_device((input,)):   # the row is for CPUs
+        first, second = np.triu_indices(input.shape[0], 1)
+        return vector_norm(sub(getitem(input, first), getitem(input, second)), p, -1)
     return PDIST(input, p=float(p))
 
 
