@@ -16,8 +16,9 @@ CASES = {
     ],
     "pdist": [
         *(case(f"p{p}_{n}_{m}", "pdist", A(n, m), p) for p in (1.0, 2.0, 3.0, math.inf) for n, m in ((6, 7), (67, 5), (37, 33), (19, 260))),
-        case("p0", "pdist", A(21, 7), 0.0), case("one_row", "pdist", A(1, 5)), case("two_rows", "pdist", A(2, 5)),
-        case("no_rows", "pdist", A(0, 5)),
+        case("p0", "pdist", A(21, 7), 0.0), case("two_rows", "pdist", A(2, 5)),
+        # whose gradients end torch's process
+        case("one_row", "pdist", A(1, 5), torch=None), case("no_rows", "pdist", A(0, 5), torch=None),
     ],
 }
 REFUSES = {
