@@ -63,8 +63,8 @@ ISA_FLAGS = isa_flags()
 SMALL = ("-O2", "-fpeel-loops")
 # For machines before AVX2, of which there are few left: families that are not what a network's time goes into
 SMALLEST = ("-Os",)
-RARE = ("ctc", "deform_conv", "detection", "dft", "distance", "grid_sample", "interpolate", "loss", "optim",
-        "permutohedral", "quantised", "rbf", "recurrent")
+RARE = ("attention", "ctc", "deform_conv", "detection", "dft", "distance", "grid_sample", "interpolate", "loss",
+        "optim", "pad", "permutohedral", "pixel_shuffle", "pooling", "quantised", "rbf", "recurrent", "rotary")
 # of thirteen types: with vectors (eq 4.6 times as fast, floor 3), without more copies of loops
 TYPED = (*SMALL, "-ftree-vectorize", "-fvect-cost-model=dynamic")
 LARGE = {   # source: (the objects that keep -O3: of a type or a set, how much slower they would be)
