@@ -62,7 +62,7 @@ ISA_FLAGS = isa_flags()
 # together (paired runs of some 70 calls on avx512, avx2 and scalar, both types).
 SMALL = ("-O2", "-fpeel-loops")
 # For machines before AVX2, of which there are few left: families that are not what a network's time goes into
-SMALLEST = ("-Os",)
+SMALLEST = ("-Os", "--param=max-inline-insns-size=12")   # views' sizes are no symbols, which sets would share
 RARE = ("attention", "ctc", "deform_conv", "detection", "dft", "distance", "grid_sample", "interpolate", "loss",
         "optim", "pad", "permutohedral", "pixel_shuffle", "pooling", "quantised", "rbf", "recurrent", "rotary")
 # of thirteen types: with vectors (eq 4.6 times as fast, floor 3), without more copies of loops
