@@ -33,7 +33,8 @@ QUICK = {"rows/test_ops.py": 24, "rows/test_bad_input.py": 16, "rows/test_arithm
          "rows/test_cases.py": 1,
          "rows/test_traits.py": 1,
          "compiled/test_cases_compiled.py": 12, "compiled/test_compile.py": 4, "compiled/test_passes.py": 1,
-         "compiled/test_blocked_*.py": 12, "cuda/test_cuda_host.py": 1, "doors/test_onnx.py": 24,
+         "compiled/test_blocked_*.py": 12, "compiled/test_picked_channels.py": 8,
+         "cuda/test_cuda_host.py": 1, "doors/test_onnx.py": 24,
          "doors/test_torch.py": 20, "models/test_nn.py": 8, "train/test_optim.py": 6, "train/test_text.py": 1,
          "package/test_checkout.py": 1,
          "package/test_native_exit.py": 1, "package/test_readme.py": 1, "package/test_codebase.py": 1,}

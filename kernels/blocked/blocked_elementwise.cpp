@@ -146,4 +146,76 @@ void repeat_channels(InMap<real> x, i64 channels, i64 times, OutMap<real> y) {
         }
     });
 }
+
+namespace {
+// A vector of channels as lanes of others, which have numbers: two at a time are shuffled, and each pair's lanes put
+// among those before
+struct Picked {
+    i64 vectors[2 * LANES];
+    M   lanes[LANES], those[LANES];
+    int pairs;
+
+    // lane i is value at[i] of all vectors in a row
+    void find(const i64 (&at)[LANES]) {
+        int count = 0, which[LANES];
+        for (int i = 0; i < LANES; ++i) {
+            int w = 0;
+            while (w < count && vectors[w] != at[i] / LANES) ++w;
+            if (w == count) vectors[count++] = at[i] / LANES;
+            which[i] = w;
+        }
+        if (count % 2) vectors[count] = vectors[count - 1], ++count;
+        pairs = count / 2;
+        for (int pair = 0; pair < pairs; ++pair)
+            for (int i = 0; i < LANES; ++i) {
+                lanes[pair][i] = lane_int(at[i] % LANES + which[i] % 2 * LANES);
+                those[pair][i] = which[i] / 2 == pair ? -1 : 0;
+            }
+    }
+
+    // Of `pixels` pixels; from[i] is the first pixel's i-th vector
+    template <int PAIRS> void put(const real* const* from, real* out, i64 pixels) const {
+        const int all = PAIRS ? PAIRS : pairs;
+        for (i64 i = 0; i < pixels * BLOCK; i += BLOCK) {
+            V v = __builtin_shuffle(load(from[0] + i), load(from[1] + i), lanes[0]);
+            #pragma GCC unroll 2
+            for (int pair = 1; pair < all; ++pair)
+                v = those[pair]
+                        ? __builtin_shuffle(load(from[2 * pair] + i), load(from[2 * pair + 1] + i), lanes[pair])
+                        : v;
+            store(out + i, v);
+        }
+    }
+};
+}  // namespace
+
+// Channel c of y is that of number channels[c] among the lanes of a and, behind them, of b, which may be none. A task
+// is so few pixels that what several blocks of y read is still near
+void pick_channels(InMap<real> a, InMap<real> b, In<i64> channels, OutMap<real> y) {
+    const i64 count = channels.size(), run = 64, pixels = y.h * y.w, runs = (pixels + run - 1) / run;
+    Scratch<Picked> vectors(y.blocks * BV);
+    for (i64 v = 0; v < y.blocks * BV; ++v) {
+        i64 at[LANES];
+        for (i64 i = 0, c = v * LANES; i < LANES; ++i, ++c) at[i] = channels.data[c < count ? c : 0];
+        vectors[v].find(at);
+    }
+    parallel_for(y.n * runs, 1 + 2048 / (y.blocks * (pixels < run ? pixels : run) + 1), [&](i64 begin, i64 end) {
+        for (i64 task = begin; task < end; ++task) {
+            const i64 n = task / runs, first = task % runs * run, some = pixels - first < run ? pixels - first : run;
+            for (i64 v = 0; v < y.blocks * BV; ++v) {
+                const Picked& p = vectors[v];
+                const real* from[2 * LANES];
+                for (int i = 0; i < 2 * p.pairs; ++i) {
+                    const i64   block = p.vectors[i] / BV, within = first * BLOCK + p.vectors[i] % BV * LANES;
+                    const real* plane = block < a.blocks ? a.at(n, block) : b.at(n, block - a.blocks);
+                    from[i] = plane + within;
+                }
+                real* out = y.at(n, v / BV) + first * BLOCK + v % BV * LANES;
+                if (p.pairs == 1) p.put<1>(from, out, some);
+                else if (p.pairs == 2) p.put<2>(from, out, some);
+                else p.put<0>(from, out, some);
+            }
+        }
+    });
+}
 END_KERNELS

@@ -322,6 +322,20 @@ JOINS = [
         [F.max_pool2d(F.relu(F.conv2d(x, w, padding=1)), 2), F.max_pool2d(F.conv2d(x, v), 2)], 1),
           A(2, 20, 8, 12), W(32, 20, 3, 3), W(16, 20, 1, 1)),
 ]
+def shuffled(F, x, groups):
+    """As networks write it down that were made before there was a name for it."""
+    n, c, h, w = x.shape
+    return F.reshape(F.transpose(F.reshape(x, (n, groups, c // groups, h, w)), 1, 2), x.shape)
+
+
+SHUFFLES = [
+    chain("shuffled", lambda F, x, w, v: F.conv2d(F.channel_shuffle(F.conv2d(x, w), 3), v), X, W(33, 20, 1, 1), W(16, 33, 1, 1)),
+    chain("shuffled_to_many_groups", lambda F, x, w: shuffled(F, F.relu(F.conv2d(x, w)), 20), X, W(40, 20, 1, 1)),
+    chain("shuffle_unit", lambda F, x, w, v, u: shuffled(F, F.cat(
+        [(y := shuffled(F, F.cat([F.conv2d(x, w), F.relu(F.conv2d(x, v))], 1), 2))[:, :29], F.conv2d(y[:, 29:], u)], 1), 2),
+          X, W(29, 20, 1, 1), W(29, 20, 1, 1), W(29, 29, 1, 1)),
+    chain("every_third_channel", lambda F, x, w, v: F.conv2d(F.conv2d(x, w)[:, 2::3], v), X, W(40, 20, 1, 1), W(17, 13, 1, 1)),
+]
 LINEARS = [
     *(chain(f"linear_{name}", lambda F, x, w, b, f=POINTWISE[name]: f(F, F.linear(x, w, b)), A(7, 33), W(40, 33), A(40)) for name in FUSED),
     chain("linear_norm", lambda F, x, w, m, s, a, b: F.relu(F.batch_norm(F.linear(x, w), m, s, a, b)), A(7, 33), W(40, 33), *statistics(40)),
@@ -389,5 +403,5 @@ SOFTMAXES = [
 CHAINS = {"conv": CONVOLUTIONS + EMPTY_LANES + LINES + DEPTHWISE + INVERTED, "conv_transpose": TRANSPOSED,
           "max_pool": of_maps(MAX_POOLS), "avg_pool": of_maps(AVG_POOLS),
           "sum": of_maps(MEANS), "resample": of_maps(SIZES), "pad": of_maps(PADS), "add": ADDS, "mul": MULS,
-          "batch_norm": NORMS, "prelu": PRELUS, "cat": JOINS, "linear": LINEARS,
+          "batch_norm": NORMS, "prelu": PRELUS, "cat": JOINS, "permute": SHUFFLES, "linear": LINEARS,
           "arg_max": LABELS, "softmax": SOFTMAXES}

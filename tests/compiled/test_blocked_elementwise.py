@@ -69,6 +69,24 @@ def test_slice_channels(backend, channels, first, count, size):
     assert np.array_equal(y, x[:, first:first + count])
 
 
+TABLES = {"shuffled": lambda n: np.arange(n // 2 * 2).reshape(2, -1).T.reshape(-1),
+          "backwards": lambda n: np.arange(n)[::-1], "every_fourth": lambda n: np.arange(0, n, 4),
+          "drawn": lambda n: np.random.default_rng(n).integers(0, n, n + 5), "one": lambda n: np.array([n - 1])}
+
+
+@pytest.mark.parametrize("channels, more", [(40, 0), (7, 0), (29, 29), (58, 58), (20, 3), (16, 130)])
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (13, 15)])
+@pytest.mark.parametrize("table", TABLES)
+def test_pick_channels(backend, channels, more, size, table):
+    """Of one image or of two side by side; lanes that fill the first one's last block are no channels."""
+    a, b = draw((2, channels, *size), (2, more, *size))
+    picked = TABLES[table](channels + more)
+    lanes = np.where(picked < channels, picked, picked - channels + -(-channels // 16) * 16)
+    want = np.concatenate([a, b], 1)[:, picked].astype(np.float64)
+    check(backend, "pick_channels", Image(a), Image(b) if more else None, lanes.astype(np.int64), MapOut(want.shape),
+          want=want, tolerance=0)
+
+
 def test_nan_of_one_channel_stays_there(backend):
     x, = draw((1, 16, 4, 4))
     x[0, 3] = np.nan

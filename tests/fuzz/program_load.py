@@ -73,6 +73,7 @@ KERNELS = (
     "strassen_conv",
     "grouped_conv",
     "slice_channels",
+    "pick_channels",
     "attention",
     "pool_scatter",
     "embedding",

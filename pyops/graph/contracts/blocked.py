@@ -122,6 +122,14 @@ def repeat_channels(x, channels, times, y) -> None:
     need((x.n, blocks(channels * times), x.h, x.w) == (y.n, y.blocks, y.h, y.w), "repeated channels fill the result")
 
 
+@contract("pick_channels", "mpiM")
+def pick_channels(a, b, channels, y) -> None:
+    lanes = sum(x.blocks for x in (a, b) if x is not None) * BLOCK
+    need(len({(x.n, x.h, x.w) for x in (a, b, y) if x is not None}) == 1, "maps have as many samples and pixels")
+    filled(channels.size, y)
+    need(0 <= channels.data.min() and channels.data.max() < lanes, "channels are some of the inputs'")
+
+
 # ---- convolutions
 
 

@@ -103,6 +103,7 @@ SHORT: dict[str, tuple[int, ...]] = {
     **dict.fromkeys("scale_channels shift_channels".split(), (0, 1, 3)),
     **dict.fromkeys("copy_channels repeat_channels".split(), (0, 3)),
     "slice_channels": (0, 4),
+    "pick_channels": (0, 1, 3),
     "direct_conv": (0, 4, 7, 11),
     "strassen_conv": (0, 6, 8),
     "grouped_conv": (0, 4, 9),

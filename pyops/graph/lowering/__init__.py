@@ -15,6 +15,7 @@ from . import (
     linear,
     norms,
     on_bytes,
+    picked,
     plain,
     pooling,
     puts,
@@ -25,9 +26,9 @@ from .context import INPUT, OUTPUT, Declined, Lowering, Ref
 
 RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **attention.RULES,
          **recurrent.RULES, **norms.RULES, **on_bytes.RULES, **puts.RULES, **labels.RULES,
-         **in_place.RULES, **slices.RULES}
+         **in_place.RULES, **slices.RULES, **picked.RULES}
 # The kernels of rules are of float32, but for those on bytes and of these, whose checks are the row's own
-MIXED = {*puts.RULES, *labels.RULES, *attention.MIXED, *linear.MIXED}
+MIXED = {*puts.RULES, *picked.RULES, *labels.RULES, *attention.MIXED, *linear.MIXED}
 
 
 def lower(graph: Graph, options) -> Lowering:

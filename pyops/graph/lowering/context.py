@@ -121,6 +121,7 @@ class Lowering:
     views: dict[Value, View] = field(default_factory=dict)     # copied when something needs them contiguous
     # (n, h, w, c): an image whose channels come last, and the map (n, c, h, w) that it is a view of
     last: dict[Value, Map] = field(default_factory=dict)
+    joined: dict[Value, tuple[Value, ...]] = field(default_factory=dict)   # parts that stay apart (picked.py)
     # (n, c, d, h, w): a map of d n samples (volume.py); places that new maps are to have
     volumes: dict[Value, Map] = field(default_factory=dict)
     given: dict[Value, Map] = field(default_factory=dict)

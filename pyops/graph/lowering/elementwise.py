@@ -8,6 +8,7 @@ from ..ir import Node, Value
 from ..passes.fold_batch_norm import scale_and_shift
 from . import volume
 from .context import BLOCK, Declined, Lowering, Map, blocks, contiguous_strides
+from .picked import left_apart
 from .plain import Recorder
 
 
@@ -116,6 +117,8 @@ def cat(low: Lowering, node: Node) -> None:
     values = node.inputs
     if not joins_channels(node) or not any(low.is_map(v) or v in low.placement for v in values):
         raise Declined("no images side by side")
+    if node.output not in low.maps and node.output not in low.placement and left_apart(low, node):
+        return
     whole = low.maps.get(node.output) or low.new_map(node.output)
     first = 0
     for v in values:

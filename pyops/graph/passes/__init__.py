@@ -22,6 +22,7 @@ from . import (
     fuse_residual,
     masks_by_distance,
     merge_branches,
+    pick_channels,
     simplify,
     spelled_out,
     spelled_out_attention,
@@ -43,7 +44,8 @@ ORDER = (spelled_out_slices.run, simplify.run, spelled_out.run, spelled_out_atte
          fuse_normalised_input.run, fuse_gate.run, drop_dead.run, fuse_inverted.run, fuse_mean.run,
          turn_thin.run)
 UNFUSED = (simplify.run, drop_dead.run)   # for kernels that apply nothing before they store
-WITH_SIZES = (trim_taps.run,)   # these depend on sizes, which a graph for several is yet to get
+# these depend on sizes, which a graph for several is yet to get
+WITH_SIZES = (trim_taps.run, pick_channels.run, drop_dead.run)
 ONCE_CHOSEN = (fuse_pool.run,)   # these need to know the algorithms of convolutions
 
 
