@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <ctime>
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
@@ -25,20 +26,53 @@ namespace py = pybind11;
 
 namespace {
 using Size = std::size_t;
-constexpr Size PAGE = 64 << 10, HUGE_PAGE = 2u << 20, MOST = Size(1) << 46;   // no address space is larger
+constexpr Size PAGE = 64 << 10, HUGE_PAGE = 2u << 20, LARGE = 2 * HUGE_PAGE;
+constexpr Size MOST = Size(1) << 46;   // no address space is larger
 
 struct Block { void* memory; Size size; bool mapped; };
 struct Kept { Block block; unsigned long age; };
 
+// Huge pages that the system has at hand take less time than small ones. A virtual machine may have to
+// get each from its host first, which takes it 4 ms, and what is packed for a program's first run would
+// wait for that. So of blocks that are AT_HAND the first page is timed, and after a slow one they are in
+// small pages for a while. Once they are filled, `settle` asks for huge ones, which the system makes of
+// them in its own time.
+enum class Huge { ANYHOW, AT_HAND };
+
+void advise(void* memory, Size size) {
+#if defined(MADV_HUGEPAGE)
+    madvise(memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+#endif
+}
+
+class PagesAtHand {
+    static constexpr double SLOW = 1e-3, WHILE = 10;   // seconds
+    double asked_again = 0;
+
+    static double seconds(clockid_t clock) {
+        timespec now{};
+        clock_gettime(clock, &now);
+        return double(now.tv_sec) + 1e-9 * double(now.tv_nsec);
+    }
+
+public:
+    // For a block that nobody has touched.
+    bool asked(void* memory) {
+        if (seconds(CLOCK_MONOTONIC) < asked_again) return false;
+        advise(memory, HUGE_PAGE);
+        const double start = seconds(CLOCK_THREAD_CPUTIME_ID);
+        *static_cast<volatile char*>(memory) = 0;
+        const bool quick = seconds(CLOCK_THREAD_CPUTIME_ID) - start < SLOW;
+        if (!quick) asked_again = seconds(CLOCK_MONOTONIC) + WHILE;
+        return quick;
+    }
+};
+
 // memory == nullptr: there is none.
 Block fresh(Size size, bool mapped) {
     Block block{nullptr, size, mapped};
-    const bool huge = size >= 2 * HUGE_PAGE;
-    if (mapped) block.memory = pages::map(size, huge ? HUGE_PAGE : PAGE);
+    if (mapped) block.memory = pages::map(size, size >= LARGE ? HUGE_PAGE : PAGE);
     else if (posix_memalign(&block.memory, PAGE, size)) block.memory = nullptr;
-#if defined(MADV_HUGEPAGE)
-    if (block.memory && huge) madvise(block.memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
-#endif
     return block;
 }
 
@@ -54,6 +88,8 @@ class Pool {
     // since `age` was last called: the least that was kept, the most that was in use
     Size least_kept = 0, lately_used = 0;
     unsigned long clock = 0;
+    PagesAtHand at_hand;
+    std::vector<Block> unsettled;     // large ones in small pages
 
     // Sizes come in steps of an eighth of their power of two, so that a block fits again where a
     // batch is a little smaller.
@@ -64,6 +100,10 @@ class Pool {
     }
 
     void drop(std::multimap<Size, Kept>::iterator at) {
+        const void* const gone = at->second.block.memory;
+        unsettled.erase(std::remove_if(unsettled.begin(), unsettled.end(),
+                                       [&](const Block& block) { return block.memory == gone; }),
+                        unsettled.end());
         release(at->second.block);
         kept_bytes -= at->first;
         kept.erase(at);
@@ -84,7 +124,7 @@ public:
     Size limit = Size(1) << 30;   // most bytes kept
 #endif
 
-    Block take(Size bytes) {
+    Block take(Size bytes, Huge when) {
         std::lock_guard<std::mutex> lock(mutex);
         const auto now = std::chrono::steady_clock::now();
         if (now - aged > INTERVAL) age_at(now);
@@ -103,6 +143,12 @@ public:
             keep_at_most(room());
             block = fresh(block.size, block.mapped);
             if (!block.memory) keep_at_most(0), block = fresh(block.size, block.mapped);
+            if (block.memory && block.size >= LARGE) {
+                if (when == Huge::ANYHOW || !block.mapped || at_hand.asked(block.memory))
+                    advise(block.memory, block.size);
+                else
+                    unsettled.push_back(block);
+            }
         }
         if (block.memory) most_used = std::max(most_used, used), lately_used = std::max(lately_used, used);
         else used -= block.size;
@@ -130,6 +176,12 @@ public:
     void keep(Size bytes) {
         std::lock_guard<std::mutex> lock(mutex);
         keep_at_most(bytes);
+    }
+
+    void settle() {
+        std::lock_guard<std::mutex> lock(mutex);
+        for (const Block& block : unsettled) advise(block.memory, block.size);
+        unsettled.clear();
     }
 
     // What nothing has asked for since this was last called goes back to the system: a burst long
@@ -185,13 +237,14 @@ PyObject* no_memory(PyObject* shape) {
 }
 
 // An array in memory of the pool. dtype is borrowed, as everywhere below.
-PyObject* pooled(PyObject* dtype, PyObject* shape, int axes, const Py_intptr_t* sizes) {
+PyObject* pooled(PyObject* dtype, PyObject* shape, int axes, const Py_intptr_t* sizes,
+                 Huge huge = Huge::ANYHOW) {
     Size bytes = py::reinterpret_borrow<py::dtype>(dtype).itemsize();
     bool possible = true;
     for (int a = 0; a < axes; ++a)
         possible = possible && !__builtin_mul_overflow(bytes, Size(sizes[a]), &bytes) && bytes < MOST;
     possible = possible && bytes <= installed;
-    const Block block = possible ? pool().take(bytes) : Block{};
+    const Block block = possible ? pool().take(bytes, huge) : Block{};
     if (!block.memory) return no_memory(shape);
     const py::capsule owner(new Block(block), [](void* p) {
         const std::unique_ptr<Block> block(static_cast<Block*>(p));
@@ -231,6 +284,7 @@ int sizes_of(PyObject* shape, Py_intptr_t* sizes, bool& large) {
 }
 
 // empty(shape, dtype=the one in `self`): an uninitialised array, from the pool if it is large.
+template <Huge HUGE>
 PyObject* empty(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* names) try {
     const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
     if (count < 1 || count + named > 2 ||
@@ -243,7 +297,7 @@ PyObject* empty(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObje
     bool large;
     const int axes = sizes_of(given[0], sizes, large);
     if (axes < 0) return nullptr;
-    if (large) return pooled(dtype.ptr(), given[0], axes, sizes);
+    if (large) return pooled(dtype.ptr(), given[0], axes, sizes, HUGE);
     const Api& api = Api::get();
     PyObject* const made = api.PyArray_NewFromDescr_(api.PyArray_Type_, dtype.release().ptr(), axes, sizes,
                                                      nullptr, nullptr, 0, nullptr);
@@ -256,13 +310,15 @@ PyObject* empty(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObje
     return no_memory(given[0]);
 }
 
+template <Huge HUGE>
+PyMethodDef method = {"empty", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&empty<HUGE>)),
+                      METH_FASTCALL | METH_KEYWORDS,
+                      "empty(shape, dtype=None): an uninitialised array, from the pool if it is large."};
+
 // empty() with a dtype of its own, as a kernel set has it.
-py::object allocator(const py::dtype& dtype) {
-    static PyMethodDef method = {
-        "empty", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&empty)),
-        METH_FASTCALL | METH_KEYWORDS,
-        "empty(shape, dtype=None): an uninitialised array, from the pool if it is large."};
-    return py::reinterpret_steal<py::object>(PyCFunction_NewEx(&method, dtype.ptr(), nullptr));
+py::object allocator(const py::dtype& dtype, bool at_hand) {
+    return py::reinterpret_steal<py::object>(
+        PyCFunction_NewEx(at_hand ? &method<Huge::AT_HAND> : &method<Huge::ANYHOW>, dtype.ptr(), nullptr));
 }
 }  // namespace
 
@@ -303,7 +359,9 @@ static void trim() {
 }
 
 void bind_pool(py::module_& m) {
-    m.def("allocator", &allocator, "A function empty(shape, dtype=this one).");
+    m.def("allocator", &allocator, py::arg("dtype"), py::arg("at_hand") = false,
+          "A function empty(shape, dtype=this one); at_hand: in huge pages only where there are some.");
+    m.def("pool_settle", [] { pool().settle(); }, "What was not made in huge pages is full, and may move to some.");
     m.def("pool_installed", [](Size bytes) { installed = bytes; }, "What no result may be larger than.");
     m.def("pool_limit", [](Size bytes) { pool().set_limit(bytes); });
     m.def("pool_age", [] {

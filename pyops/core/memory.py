@@ -30,12 +30,24 @@ def empty(shape, dtype) -> np.ndarray:
     return _empty(shape, dtype)
 
 
+def at_hand(shape, dtype) -> np.ndarray:
+    """The same for what a program waits for before its first run: in huge pages only where the system has
+    them at hand, and else once `settle` is called and the system finds time."""
+    return _at_hand(shape, dtype)
+
+
+def settle() -> None:
+    """Arrays from `at_hand` are filled."""
+    _C.pool_settle()
+
+
 def allocator(dtype) -> Callable[..., np.ndarray]:
     """`empty` with a dtype of its own: empty(shape, dtype=that one)."""
     return _C.allocator(np.dtype(dtype))
 
 
 _empty = allocator(np.float32)
+_at_hand: Callable[..., np.ndarray] = _C.allocator(np.dtype(np.float32), at_hand=True)
 
 
 def require(nbytes: int, what: str) -> None:

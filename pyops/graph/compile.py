@@ -228,6 +228,7 @@ class Family:
                     samples_at_once = len(inputs[0])
             if samples_at_once == 1:
                 plan = planned(graph, structure, self.options)
+        memory.settle()
         return Program(plan, self.options.isa, self.options.threads, again, samples=samples_at_once)
 
     def of_one_sample(self, inputs: Any) -> Any:

@@ -123,7 +123,7 @@ def bias(b: np.ndarray | None, filters: int) -> np.ndarray | None:
 def direct(kernels, w: np.ndarray) -> np.ndarray:
     """(K, C, R, S) as (K/16, C/16, R, S, 16 channels, 16 filters)."""
     K, C, R, S = w.shape
-    packed = memory.empty((rounded(K) // BLOCK, rounded(C) // BLOCK, R, S, BLOCK, BLOCK), np.float32)
+    packed = memory.at_hand((rounded(K) // BLOCK, rounded(C) // BLOCK, R, S, BLOCK, BLOCK), np.float32)
     flat = packed.reshape(packed.shape[0], -1, BLOCK)
     for first, last, some in strips(w):
         kernels.pack_weights(some.reshape(-1, C, R * S), flat[first:last])
@@ -135,7 +135,7 @@ def square(kernels, w: np.ndarray) -> np.ndarray:
     """(..., K, C, R, S) as (..., K/16, C, R, S, 16 filters), of which Winograd's algorithm makes its filters in
     each run."""
     *many, K, C, R, S = w.shape
-    packed = memory.empty((*many, rounded(K) // BLOCK, C, R, S, BLOCK), np.float32)
+    packed = memory.at_hand((*many, rounded(K) // BLOCK, C, R, S, BLOCK), np.float32)
     for part, made in zip(w.reshape(-1, K, C * R * S, 1), packed.reshape(-1, rounded(K) // BLOCK, C * R * S, BLOCK)):
         for first, last, some in strips(part):
             kernels.pack_weights(some, made[first:last])
@@ -232,7 +232,7 @@ def bytes_filters(w: np.ndarray) -> np.ndarray:
 @once
 def winograd(kernels, w: np.ndarray, tile: int) -> np.ndarray:
     """G w G^T for F(tile x tile, R x R), (K, C, R, R) as (K/16, points, C, 16 filters)."""
-    u = memory.empty(winograd_shape(w, tile), np.float32)
+    u = memory.at_hand(winograd_shape(w, tile), np.float32)
     for first, last, some in strips(w):
         kernels.winograd_weights(some, tile, u[first:last])
     return u

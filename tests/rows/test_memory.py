@@ -264,3 +264,18 @@ def test_the_thread_that_ages_ends_and_starts_again(monkeypatch):
             thread.join(60)
         assert ageing._thread is None or ageing._thread is not thread
     assert keeper.asked >= 2 * ageing.QUIET
+
+
+def test_arrays_in_pages_at_hand_are_pooled():
+    """They keep what they hold when the system is asked for huge pages, and their memory is used again."""
+    before = memory.state()["used"]
+    large, small = (memory.at_hand((n, 1 << 10), np.float32) for n in (3 << 10, 7))
+    large[:], small[:] = 3, 4
+    memory.settle()
+    assert (large == 3).all() and (small == 4).all() and memory.state()["used"] >= before + large.nbytes
+    place = address(large)
+    del large
+    assert address(memory.empty((3 << 10, 1 << 10), np.float32)) == place
+    del small
+    memory.empty_cache()
+    memory.settle()

@@ -80,7 +80,7 @@ def fold(producer: Node, scale: np.ndarray, shift: np.ndarray) -> None:
 @once
 def scaled(weight: np.ndarray, shape: tuple[int, ...], scale: bytes) -> np.ndarray:
     """The weights times float64 numbers of a shape that broadcasts."""
-    made = memory.empty(weight.shape, weight.dtype)
+    made = memory.at_hand(weight.shape, weight.dtype)
     multiplied(weight, np.frombuffer(scale).reshape(shape), made)
     return made
 
