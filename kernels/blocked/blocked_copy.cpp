@@ -85,10 +85,11 @@ void strided_copy(In<real> x, Dims strides, Out<real> y) {
 void activate_flat(Act act, Out<real> y) {
     const Epilogue e(act);
     parallel_for((y.size() + LANES - 1) / LANES, 4096, [&](i64 begin, i64 end) {
+        const Clamp clamp(e);
         for (i64 i = begin * LANES; i < end * LANES; i += LANES) {
             const int n = y.size() - i < LANES ? (int)(y.size() - i) : LANES;
             alignas(64) real v[LANES];
-            store(v, e.clamp(load(y.data + i, n)));
+            store(v, clamp(load(y.data + i, n)));
             e.finish(v, LANES);
             store(y.data + i, load(v), n);
         }

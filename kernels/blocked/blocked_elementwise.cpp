@@ -29,8 +29,9 @@ void add_maps(InMap<real> a, InMap<real> b, Act act, OutMap<real> y) {
     each_run(y, [&](i64 n, i64 block, i64 from, i64 to) {
         const real *pa = a.at(n, block), *pb = b.at(n, block);
         real* out = y.at(n, block);
+        const Clamp clamp(e);
         for (i64 i = from * BLOCK; i < to * BLOCK; i += LANES)
-            store(out + i, e.clamp(load(pa + i) + load(pb + i)));
+            store(out + i, clamp(load(pa + i) + load(pb + i)));
         e.finish(out + from * BLOCK, (to - from) * BLOCK);
     });
 }
@@ -41,6 +42,7 @@ void affine_channels(InMap<real> x, In<real> scale, In<real> shift, Act act, Out
     each_run(y, [&](i64 n, i64 block, i64 from, i64 to) {
         const real* in = x.at(n, block);
         real* out = y.at(n, block);
+        const Clamp clamp(e);
         V s[BV], t[BV];
         for (int v = 0; v < BV; ++v)
             s[v] = load(scale.data + block * BLOCK + v * LANES),
@@ -48,7 +50,7 @@ void affine_channels(InMap<real> x, In<real> scale, In<real> shift, Act act, Out
         for (i64 p = from; p < to; ++p)
             #pragma GCC unroll 4
             for (int v = 0; v < BV; ++v)
-                store(out + p * BLOCK + v * LANES, e.clamp(load(in + p * BLOCK + v * LANES) * s[v] + t[v]));
+                store(out + p * BLOCK + v * LANES, clamp(load(in + p * BLOCK + v * LANES) * s[v] + t[v]));
         e.finish(out + from * BLOCK, (to - from) * BLOCK);
     });
 }
@@ -72,10 +74,11 @@ void scale_channels(InMap<real> x, In<real> gate, Act act, OutMap<real> y) {
     each_numbered_run(gate, y, [&](i64 n, i64 block, i64 from, i64 to, const real* factors) {
         const real* in = x.at(n, block);
         real* out = y.at(n, block);
+        const Clamp clamp(e);
         for (i64 p = from; p < to; ++p)
             #pragma GCC unroll 4
             for (int v = 0; v < BLOCK; v += LANES)
-                store(out + p * BLOCK + v, e.clamp(load(in + p * BLOCK + v) * load(factors + v)));
+                store(out + p * BLOCK + v, clamp(load(in + p * BLOCK + v) * load(factors + v)));
         e.finish(out + from * BLOCK, (to - from) * BLOCK);
     });
 }
@@ -86,10 +89,11 @@ void shift_channels(InMap<real> x, In<real> shift, Act act, OutMap<real> y) {
     each_numbered_run(shift, y, [&](i64 n, i64 block, i64 from, i64 to, const real* terms) {
         const real* in = x.at(n, block);
         real* out = y.at(n, block);
+        const Clamp clamp(e);
         for (i64 p = from; p < to; ++p)
             #pragma GCC unroll 4
             for (int v = 0; v < BLOCK; v += LANES)
-                store(out + p * BLOCK + v, e.clamp(load(in + p * BLOCK + v) + load(terms + v)));
+                store(out + p * BLOCK + v, clamp(load(in + p * BLOCK + v) + load(terms + v)));
         e.finish(out + from * BLOCK, (to - from) * BLOCK);
     });
 }

@@ -36,8 +36,6 @@ struct Epilogue {
     real low, high;   // of a clamp; others keep everything here and take `low` as their operand a
     Epilogue(const Act& act) : kind(act.kind), low((real)act.a), high((real)act.b) {}
 
-    // On registers, before the store. The order of operands keeps NaN.
-    V clamp(V v) const { return kind == Activation::CLAMP ? vmin(splat(high), vmax(splat(low), v)) : v; }
     // On what was stored: n values, a multiple of LANES
     void finish(real* y, i64 n) const {
         if (kind != Activation::CLAMP) activate_all(y, n);
@@ -55,5 +53,17 @@ private:
 #undef ACTIVATION
         }
     }
+};
+
+// What is done on registers, before the store; its bounds stay there: in memory each store might have
+// changed them.
+struct Clamp {
+    V low = splat(-(real)__builtin_inf()), high = splat((real)__builtin_inf());
+    Clamp() = default;
+    explicit Clamp(const Epilogue& e) {
+        if (e.kind == Activation::CLAMP) low = splat(e.low), high = splat(e.high);
+    }
+    // The order of operands keeps NaN.
+    V operator()(V v) const { return vmin(high, vmax(low, v)); }
 };
 END_KERNELS

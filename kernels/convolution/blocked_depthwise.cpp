@@ -44,6 +44,8 @@ template <int S, int STRIDE, bool SPREAD, int P, bool EDGE>
 void convolve_tile(const Band& b, i64 ox, const Epilogue& e) {
     const i64 at = ox * (STRIDE ? STRIDE : b.w.stride) - b.w.padding, apart = SPREAD ? b.w.dilation : 1;
     const i64 x_step = b.h.dilation * b.w.in * BLOCK, w_step = b.w.taps * BLOCK, columns = b.w.in;
+    const Clamp clamp(e);
+    real* const y = b.y;
     for (int part = 0; part < BLOCK; part += LANES) {
         const V start = b.bias ? load(b.bias + part) : V{};
         for (i64 oy = b.begin; oy < b.end; ++oy) {
@@ -73,11 +75,8 @@ void convolve_tile(const Band& b, i64 ox, const Epilogue& e) {
             if (b.residual)
                 #pragma GCC unroll 16
                 for (int p = 0; p < P; ++p) acc[p] += load(b.residual + to + p * apart * BLOCK);
-            if (e.kind == Activation::CLAMP)
-                #pragma GCC unroll 16
-                for (int p = 0; p < P; ++p) acc[p] = e.clamp(acc[p]);
             #pragma GCC unroll 16
-            for (int p = 0; p < P; ++p) store(b.y + to + p * apart * BLOCK, acc[p]);
+            for (int p = 0; p < P; ++p) store(y + to + p * apart * BLOCK, clamp(acc[p]));
         }
     }
 }

@@ -53,13 +53,13 @@ void fetch_channels(const Layer& l, const Following& following, i64 begin, i64 e
             __builtin_prefetch(following.x + c * l.x.h * l.x.w + line * BLOCK, 0, 2);
 }
 
-// The filter blocks [k0, k1), all of one group, at a span of the output row oy. `input` is what the
-// row's tap (dy, dx) = (0, 0) would read first.
+// The filter blocks [k0, k1), all of one group, at a span of the output row oy, in tiles as t has them.
+// `input` is what the row's tap (dy, dx) = (0, 0) would read first.
 template <int STEP>
-void convolve_row(const Layer& l, const Phase& p, const Span& span, const Reduction& r, const real* input,
-                  i64 sample, i64 oy, i64 k0, i64 k1, const Following& following, const NextFilters& next) {
+void convolve_row(const Layer& l, const Phase& p, const Span& span, const Tiling& t, const Reduction& r,
+                  const real* input, i64 sample, i64 oy, i64 k0, i64 k1, const Following& following,
+                  const NextFilters& next) {
     const i64 length = span.end - span.begin;
-    const Tiling t = tiling(length, k1 - k0);
     const i64 row = (oy * p.place_h + p.at_h) * l.y.w + p.at_w;
     Ahead ahead{nullptr, l.x.h * l.x.w * STEP, 0, 0, (k1 - k0 + t.q - 1) / t.q,
                 outgrows(l.y.n * l.y.blocks * BLOCK, l.y.h * l.y.w)};
@@ -104,13 +104,14 @@ void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 en
     const i64 x_block = in_place ? l.x.h * l.x.w * STEP : strip.block(),
               x_row = in_place ? l.x.w * STEP : strip.row();
     const i64 origin = in_place ? 0 : strip.first, left = in_place ? 0 : source.reach.left;
-    const auto row = [&](i64 oy, const Span& span, i64 n, i64 k_begin, i64 k_end, const NextFilters& filters) {
+    const auto row = [&](i64 oy, const Span& span, const Tiling& t, i64 n, i64 k_begin, i64 k_end,
+                         const NextFilters& filters) {
         const Reduction r{taps, n, STEP == 1 ? 1 : l.group_channels, x_block, l.w_block, l.w_filter};
         // in place the row that the next one reads first, or else a part of the next task's
         const i64 next = in_place ? (oy + 1) * p.stride_h + source.reach.bottom
                                   : strip.first + strip.rows + (oy - begin) * p.stride_h;
         const Following following(l, sample, first_block, next, p.stride_h, STEP);
-        convolve_row<STEP>(l, p, span, r, base + (oy * p.stride_h - origin) * x_row, sample, oy, k_begin,
+        convolve_row<STEP>(l, p, span, t, r, base + (oy * p.stride_h - origin) * x_row, sample, oy, k_begin,
                            k_end, following, filters);
     };
     const auto list = [&](i64 oy, const Span* span) {
@@ -118,12 +119,17 @@ void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 en
     };
     if (source.spans.count > 1) {
         // few taps a span, so that their weights stay in L2 from row to row
-        for (i64 k = k0; k < k1; k += MAX_Q)
+        for (i64 k = k0; k < k1; k += MAX_Q) {
+            const i64 k_end = least(k + MAX_Q, k1);
+            Tiling tilings[Spans::MOST];
+            for (int i = 0; i < source.spans.count; ++i)
+                tilings[i] = tiling(source.spans.spans[i].end - source.spans.spans[i].begin, k_end - k);
             for (i64 oy = begin; oy < end; ++oy)
                 for (int i = 0; i < source.spans.count; ++i) {
                     const Span& span = source.spans.spans[i];
-                    row(oy, span, list(oy, &span), k, least(k + MAX_Q, k1), {});
+                    row(oy, span, tilings[i], list(oy, &span), k, k_end, {});
                 }
+        }
         return;
     }
     // Filters that outgrow the second-level cache are taken one tile's after the other, by all rows.
@@ -131,6 +137,8 @@ void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 en
     const bool apart = (k1 - k0) * l.w_filter * (i64)sizeof(real) > FILTERS_BYTES;
     const i64 together = apart ? t.q : k1 - k0;
     for (i64 k = k0; k < k1; k += together) {
+        const i64 k_end = least(k + together, k1);
+        const Tiling tiles = k_end - k == k1 - k0 ? t : tiling(source.spans.spans[0].end, k_end - k);
         // The list of taps holds for every row that has all of them, or else is made anew.
         i64 n = 0;
         bool whole = false;
@@ -140,7 +148,7 @@ void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 en
             if (!all || !whole) n = list(oy, nullptr);
             whole = all;
             const NextFilters filters{(oy - begin) * t.tiles, apart ? (end - begin) * t.tiles : t.tiles};
-            row(oy, source.spans.spans[0], n, k, least(k + together, k1), filters);
+            row(oy, source.spans.spans[0], tiles, n, k, k_end, filters);
         }
     }
 }

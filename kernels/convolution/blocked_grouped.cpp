@@ -241,6 +241,7 @@ void grouped_tile(const real* x, const real* w, i64 w_filter, int part, const Ru
                 }
             }
         }
+    const Clamp clamp(e);
     #pragma GCC unroll 4
     for (int v = 0; v < N; ++v) {
         real* y = t.y + to_vector(part, v, t.block);
@@ -250,7 +251,7 @@ void grouped_tile(const real* x, const real* w, i64 w_filter, int part, const Ru
             for (int p = 0; p < P; ++p) acc[p][v] += load(add + p * BLOCK);
         }
         #pragma GCC unroll 16
-        for (int p = 0; p < P; ++p) store(y + p * BLOCK, e.clamp(acc[p][v]));
+        for (int p = 0; p < P; ++p) store(y + p * BLOCK, clamp(acc[p][v]));
     }
 }
 
@@ -272,12 +273,13 @@ void grouped_tile_of_two(const real* x, const real* w, const Apart& units, const
                 default: add_run_of_two<MOST_TOGETHER>(acc, xs, ws, taps[k].apart, runs[r], units);
             }
         }
+    const Clamp clamp(e);
     #pragma GCC unroll 2
     for (int u = 0; u < 2; ++u)
         #pragma GCC unroll 16
         for (int p = 0; p < P; ++p) {
             const V added = t[u].residual ? load(t[u].residual + p * BLOCK) : V{};
-            store(t[u].y + p * BLOCK, e.clamp(t[u].residual ? acc[u][p] + added : acc[u][p]));
+            store(t[u].y + p * BLOCK, clamp(t[u].residual ? acc[u][p] + added : acc[u][p]));
         }
 }
 

@@ -131,16 +131,20 @@ static void convolve_tile(const real* x, const real* w, const Reduction& r, cons
             }
         }
     }
+    const Clamp clamp(e);
+    const i64 step = t.step, block = t.block, residual_block = t.residual_block;
+    real* const first = t.y;
+    const real* const residual = t.residual;
     #pragma GCC unroll 8
     for (int v = 0; v < N; ++v) {
-        real* y = t.y + v / BV * t.block + v % BV * LANES;
-        if (t.residual) {
-            const real* add = t.residual + v / BV * t.residual_block + v % BV * LANES;
+        real* y = first + v / BV * block + v % BV * LANES;
+        if (residual) {
+            const real* add = residual + v / BV * residual_block + v % BV * LANES;
             #pragma GCC unroll 16
-            for (int p = 0; p < P; ++p) store(y + p * t.step, e.clamp(acc[p][v] + load(add + p * t.step)));
+            for (int p = 0; p < P; ++p) store(y + p * step, clamp(acc[p][v] + load(add + p * step)));
         } else {
             #pragma GCC unroll 16
-            for (int p = 0; p < P; ++p) store(y + p * t.step, e.clamp(acc[p][v]));
+            for (int p = 0; p < P; ++p) store(y + p * step, clamp(acc[p][v]));
         }
     }
     if (e.kind == Activation::CLAMP) return;

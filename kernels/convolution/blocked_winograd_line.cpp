@@ -171,6 +171,7 @@ template <int TILE, int TAPS> void make_y(const Job& job, const Tile& p, i64 blo
     constexpr int SIDE = TILE + TAPS - 1;
     const real* residual = job.residual ? job.residual.data + p.offset(job.add, block, p.first) : nullptr;
     real* y = job.y.data + p.offset(job.out, block, p.first);
+    const Clamp clamp(job.epilogue);
     for (int part = 0; part < BLOCK; part += LANES) {
         V point[SIDE], out[TILE];
         #pragma GCC unroll 16
@@ -182,7 +183,7 @@ template <int TILE, int TAPS> void make_y(const Job& job, const Tile& p, i64 blo
             if (i == p.count) break;
             out[i] += b;
             if (residual) out[i] += load(residual + i * job.add.step + part);
-            store(y + i * job.out.step + part, job.epilogue.clamp(out[i]));
+            store(y + i * job.out.step + part, clamp(out[i]));
         }
     }
     if (job.epilogue.kind == Activation::CLAMP) return;

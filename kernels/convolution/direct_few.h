@@ -131,6 +131,7 @@ struct FewPixels {
 
     // From the sums of a block of filters to y
     void finish(i64 block, const real* m) const {
+        const Clamp clamp(l.epilogue);
         for (i64 i = 0; i < pixels.count;) {
             const i64 sample = (first + i) / (p.h * p.w), at = (first + i) % (p.h * p.w),
                       n = least(p.h * p.w - at, pixels.count - i);
@@ -138,7 +139,7 @@ struct FewPixels {
             const real* add = l.residual ? l.residual.at(sample, block) + at * BLOCK : nullptr;
             for (i64 k = 0; k < n * BLOCK; k += LANES) {
                 const V sum = load(m + i * BLOCK + k);
-                store(y + k, l.epilogue.clamp(add ? sum + load(add + k) : sum));
+                store(y + k, clamp(add ? sum + load(add + k) : sum));
             }
             l.epilogue.finish(y, n * BLOCK);
             i += n;

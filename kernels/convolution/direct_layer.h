@@ -108,20 +108,26 @@ template <int STEP> struct Strip {
 private:
     struct Change { const real *scale, *shift, *gate; };   // of a block of channels, as in Layer
 
+    // Columns [at, at + LANES) of a row of w, zeros beyond its ends
+    static V columns_from(const real* row, i64 at, i64 w) {
+        const i64 first = at < 0 ? least(-at, LANES) : 0, end = at < w ? least(w - at, LANES) : 0;
+        return load(row + at, lane_range((int)first, (int)end));
+    }
+
     // Columns start, start + 2, ... of a row of w, and those between them
     void fill_both_phases(const real* row, i64 w, i64 start, real* even) const {
         real* odd = even + columns;
-        const auto value = [&](i64 at) { return at >= 0 && at < w ? row[at] : 0; };
-        for (i64 c = 0; c < columns;) {
-            const i64 at = start + 2 * c;
-            if (at >= 0 && at + 2 * LANES <= w && c + LANES <= columns) {
-                const V a = load(row + at), b = load(row + at + LANES);
+        for (i64 c = 0; c < columns; c += LANES) {
+            const i64 at = start + 2 * c, n = least(LANES, columns - c);
+            const bool edge = at < 0 || at + 2 * LANES > w;
+            const V a = edge ? columns_from(row, at, w) : load(row + at),
+                    b = edge ? columns_from(row, at + LANES, w) : load(row + at + LANES);
+            if (n == LANES) {
                 store(even + c, even_lanes(a, b));
                 store(odd + c, odd_lanes(a, b, EveryLane{}));
-                c += LANES;
             } else {
-                even[c] = value(at), odd[c] = value(at + 1);
-                ++c;
+                store(even + c, even_lanes(a, b), (int)n);
+                store(odd + c, odd_lanes(a, b, EveryLane{}), (int)n);
             }
         }
     }

@@ -49,6 +49,7 @@ struct Later {
 template <int P, int Q>
 static inline __attribute__((always_inline)) void put_result(const V (&acc)[P][Q * BV], const Result& r,
                                                              const Epilogue& e) {
+    const Clamp clamp(e);
     #pragma GCC unroll 4
     for (int v = 0; v < Q * BV; ++v) {
         const i64 lane = v * LANES;
@@ -58,10 +59,10 @@ static inline __attribute__((always_inline)) void put_result(const V (&acc)[P][Q
             const real* add = r.residual + v / BV * r.residual_block + v % BV * LANES;
             #pragma GCC unroll 16
             for (int p = 0; p < P; ++p)
-                store(y + p * BLOCK, e.clamp(acc[p][v] * scale + bias + load(add + p * BLOCK)));
+                store(y + p * BLOCK, clamp(acc[p][v] * scale + bias + load(add + p * BLOCK)));
         } else {
             #pragma GCC unroll 16
-            for (int p = 0; p < P; ++p) store(y + p * BLOCK, e.clamp(acc[p][v] * scale + bias));
+            for (int p = 0; p < P; ++p) store(y + p * BLOCK, clamp(acc[p][v] * scale + bias));
         }
     }
 }

@@ -192,6 +192,7 @@ static __attribute__((noinline)) void finish_tile(const real* m, i64 point, cons
                                                   const real* residual, i64 residual_row,
                                                   const Epilogue& epilogue, real* y, i64 y_row) {
     constexpr int SIDE = TILE + TAPS - 1;
+    const Clamp clamp(epilogue);
     for (int part = 0; part < BLOCK; part += LANES) {
         V s[TILE][SIDE];
         #pragma GCC unroll 8
@@ -213,14 +214,14 @@ static __attribute__((noinline)) void finish_tile(const real* m, i64 point, cons
             for (int j = 0; j < TILE; ++j) {
                 out[j] += b;
                 if (FINISH == WITH_RESIDUAL) out[j] += load(residual + i * residual_row + j * BLOCK + part);
-                if (FINISH != POOLED) store(y + i * y_row + j * BLOCK + part, epilogue.clamp(out[j]));
+                if (FINISH != POOLED) store(y + i * y_row + j * BLOCK + part, clamp(out[j]));
             }
             if (FINISH == POOLED) {
                 #pragma GCC unroll 4
                 for (int j = 0; j < TILE / 2; ++j) {
                     const V pair = pool_max(out[2 * j], out[2 * j + 1]);
                     if (i % 2)
-                        store(y + i / 2 * y_row + j * BLOCK + part, epilogue.clamp(pool_max(above[j], pair)));
+                        store(y + i / 2 * y_row + j * BLOCK + part, clamp(pool_max(above[j], pair)));
                     else above[j] = pair;
                 }
             }

@@ -96,10 +96,11 @@ template <int P, int Q> void linear_tile(const real* x, const Sums& s, const Epi
                 for (int v = 0; v < N; ++v) acc[p][v] += x[p * PITCH + c] * wv[v];
         }
     }
+    const Clamp clamp = s.last ? Clamp(e) : Clamp();
     #pragma GCC unroll 16
     for (int p = 0; p < P; ++p)
         #pragma GCC unroll 32
-        for (int v = 0; v < N; ++v) store(y + p * pitch + v * LANES, s.last ? e.clamp(acc[p][v]) : acc[p][v]);
+        for (int v = 0; v < N; ++v) store(y + p * pitch + v * LANES, clamp(acc[p][v]));
     if (s.last)
         for (int p = 0; p < P; ++p) e.finish(y + p * pitch, Q * BLOCK);
     if (ragged)

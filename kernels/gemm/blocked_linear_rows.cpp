@@ -54,11 +54,12 @@ void dot_rows(int rows, const real* x, const real* w, i64 apart, i64 features, r
 
 // Results of filters [begin, end) of one row, in place
 void finish_row(real* y, const real* bias, i64 begin, i64 end, const Epilogue& e) {
+    const Clamp clamp(e);
     for (i64 k = begin; k < end; k += LANES) {
         const int n = end - k < LANES ? (int)(end - k) : LANES;
         alignas(64) real v[LANES];
         const V sum = load(y + k, n);
-        store(v, e.clamp(bias ? sum + load(bias + k, n) : sum));
+        store(v, clamp(bias ? sum + load(bias + k, n) : sum));
         e.finish(v, LANES);
         store(y + k, load(v), n);
     }

@@ -62,9 +62,10 @@ template <class T> struct Filters {
 template <int Q, class T> void put(const V (&acc)[Q * BV], const Filters<T>& f, const Epilogue& e, real* y) {
     const real *const scale = f.scale ? f.scale : ONES.v, *const bias = f.bias ? f.bias : ZEROS.v;
     alignas(64) real row[Q * BLOCK];
+    const Clamp clamp(e);
     #pragma GCC unroll 32
     for (int v = 0; v < Q * BV; ++v)
-        store(row + v * LANES, e.clamp(times_plus(acc[v], load(scale + v * LANES), load(bias + v * LANES))));
+        store(row + v * LANES, clamp(times_plus(acc[v], load(scale + v * LANES), load(bias + v * LANES))));
     e.finish(row, Q * BLOCK);
     std::memcpy(y, row, (f.left < Q * BLOCK ? f.left : Q * BLOCK) * sizeof(real));
 }

@@ -69,13 +69,14 @@ void group_norm_blocked(InMap<real> x, i64 channels, i64 groups, In<real> weight
                       to = from + PIXELS < pixels ? from + PIXELS : pixels;
             const real* in = x.at(n, block);
             real* out = y.at(n, block);
+            const Clamp clamp(e);
             for (int part = 0; part < BLOCK; part += LANES) {
                 const i64 c = block * BLOCK + part;
                 const V m = load(mean + n * lanes + c),
                         s = load(scale + n * lanes + c) * (weight ? load(weight.data + c) : splat(1)),
                         b = bias ? load(bias.data + c) : V{};
                 for (i64 p = from; p < to; ++p)
-                    store(out + p * BLOCK + part, e.clamp((load(in + p * BLOCK + part) - m) * s + b));
+                    store(out + p * BLOCK + part, clamp((load(in + p * BLOCK + part) - m) * s + b));
             }
             e.finish(out + from * BLOCK, (to - from) * BLOCK);
         }

@@ -30,6 +30,7 @@ void layer_norm_blocked(InMap<real> x, i64 channels, In<real> weight, In<real> b
             });
             real scale[NORMED];
             for (int p = 0; p < NORMED; ++p) scale[p] = reciprocal_deviation(m.variance[p], eps);
+            const Clamp clamp(e);
             const i64 count = pixels - first < NORMED ? pixels - first : NORMED;
             for (i64 c = 0; c < channels; c += LANES) {
                 const real* in = x.at(n, c / BLOCK) + c % BLOCK;
@@ -37,7 +38,7 @@ void layer_norm_blocked(InMap<real> x, i64 channels, In<real> weight, In<real> b
                 const V w = weight ? load(weight.data + c) : splat(1), b = bias ? load(bias.data + c) : V{};
                 #pragma GCC unroll 8
                 for (int p = 0; p < NORMED; ++p)
-                    store(out + at[p], e.clamp((load(in + at[p]) - m.mean[p]) * scale[p] * w + b));
+                    store(out + at[p], clamp((load(in + at[p]) - m.mean[p]) * scale[p] * w + b));
             }
             for (i64 block = 0; block < y.blocks; ++block)
                 e.finish(y.at(n, block) + first * BLOCK, count * BLOCK);

@@ -65,7 +65,7 @@ struct ToReals {
     using Out = real;
     Epilogue e;
     void put(M sum, V factor, V shift, real* y, int count) const {
-        const V v = e.clamp(__builtin_convertvector(sum, V) * factor + shift);
+        const V v = Clamp(e)(__builtin_convertvector(sum, V) * factor + shift);
         if (count == LANES) store(y, v);
         else store(y, v, count);
     }
