@@ -22,6 +22,7 @@ from . import (
     fuse_residual,
     masks_by_distance,
     merge_branches,
+    narrow_turns,
     pick_channels,
     simplify,
     spelled_out,
@@ -36,8 +37,8 @@ from . import (
 
 FOLDED = (fold_batch_norm.run, fold_constants.run)   # each may lay open what the other takes
 ORDER = (spelled_out_slices.run, simplify.run, spelled_out.run, spelled_out_attention.run,
-         fold_group_norm.run, turn_tokens.run, drop_dead.run, channels_first.run, drop_dead.run,
-         fuse_pad.run, crop_layers.run, *FOLDED, crop_layers.run, merge_branches.run, drop_dead.run, *FOLDED,
+         fold_group_norm.run, turn_tokens.run, drop_dead.run, channels_first.run, drop_dead.run, narrow_turns.run,
+         drop_dead.run,         fuse_pad.run, crop_layers.run, *FOLDED, crop_layers.run, merge_branches.run, drop_dead.run, *FOLDED,
          simplify.run, sums_of_stacks.run, drop_dead.run, factor_out.run, drop_dead.run, fold_inputs.run,
          spread_parts.run, drop_dead.run, masks_by_distance.run, bytes_products.run, drop_dead.run,
          bytes_maps.run, drop_dead.run, fuse_residual.run, fuse_quantise.run, fuse_activation.run,
