@@ -85,7 +85,8 @@ def test_others_stay(name):
 
 def test_only_narrow_values_are_laid_out_anew():
     program = pyops.compile(mixed, X)
-    assert [step.kernel for step in program.steps if "blocked" in step.kernel] == ["last_to_blocked", "last_from_blocked"]
+    kernels = [step.kernel for step in program.steps if "blocked" in step.kernel]
+    assert kernels == ["last_to_blocked", "last_from_blocked"]
 
 
 def test_several_sizes():
