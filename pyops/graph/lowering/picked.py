@@ -10,8 +10,8 @@ from .context import BLOCK, Declined, Lowering, blocks
 
 def take(low: Lowering, node: Node) -> None:
     x, table = node.inputs
-    parts = low.joined.get(x, (x,))
-    if not picks(node) or not any(map(low.is_map, parts)):
+    parts = low.joined.get(x, (x,)) if picks(node) else ()
+    if not any(map(low.is_map, parts)):
         raise Declined("no channels of images in blocked layout")
     lanes = np.concatenate([np.arange(v.shape[1]) + first * BLOCK for v, first in zip(parts, firsts(parts))])[table]
     maps = [low.as_map(v).ref for v in parts]
