@@ -27,4 +27,26 @@ void pack_weights(In<real> weight, Out<real> y) {
         }
     });
 }
+
+// weight: (channels, filters, 16 taps). Parity (i, j) of the outputs meets the taps of rows 2 s + (i + pad_h) % 2,
+// s = 1, 0, and of columns as well.
+void pack_parities(In<real> weight, i64 pad_h, i64 pad_w, i64 first, Out<real> y) {
+    constexpr i64 TAPS = 16;
+    const i64 channels = weight.dim(0), filters = weight.dim(1), blocks = y.dim(1), all = y.dim(2);
+    parallel_for(blocks * channels, 64, [&](i64 begin, i64 end) {
+        real turned[TAPS * BLOCK];   // (taps, 16 filters)
+        for (i64 at = begin; at < end; ++at) {
+            const i64 block = at % blocks, c = at / blocks, k = block * BLOCK;   // in the order of memory
+            const i64 valid = filters - k < BLOCK ? filters - k : BLOCK;
+            pack_rows<BLOCK>(weight.data + (c * filters + k) * TAPS, TAPS, (int)valid, TAPS, turned);
+            for (i64 part = 0; part < 4; ++part) {
+                const i64 a = (part / 2 + pad_h) % 2, b = (part % 2 + pad_w) % 2;
+                real* const to = y.data + ((part * blocks + block) * all + first + c) * 4 * BLOCK;
+                for (i64 t = 0; t < 4; ++t)
+                    std::memcpy(to + t * BLOCK, turned + ((2 * (1 - t / 2) + a) * 4 + 2 * (1 - t % 2) + b) * BLOCK,
+                                sizeof(real[BLOCK]));
+            }
+        }
+    });
+}
 END_KERNELS

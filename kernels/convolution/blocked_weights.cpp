@@ -51,6 +51,42 @@ void weight_squares(In<std::uint8_t> weight, Out<double> y) {
     });
 }
 
+// Taps of a filter lie side by side, its channels far apart: some filters at a time, a channel after the other.
+void parity_squares(In<std::uint8_t> weight, Out<double> y) {
+    constexpr i64 TAPS = 16, FILTERS = 16;
+    const i64 filters = y.dim(0), channels = filters ? weight.dim(0) / (i64)sizeof(real) / TAPS / filters : 0;
+    parallel_for((filters + FILTERS - 1) / FILTERS, 1 + 4096 / (channels + 1), [&](i64 begin, i64 end) {
+        for (i64 k = begin * FILTERS; k < end * FILTERS && k < filters; k += FILTERS) {
+            const i64 count = filters - k < FILTERS ? filters - k : FILTERS;
+            double sum[FILTERS][TAPS] = {};
+            real peak[FILTERS][TAPS] = {};
+            for (i64 c = 0; c < channels; ++c)
+                for (i64 i = 0; i < count; ++i) {
+                    real v[TAPS];
+                    std::memcpy(v, weight.data + (c * filters + k + i) * sizeof v, sizeof v);
+                    for (i64 t = 0; t < TAPS; ++t) {
+                        const double d = v[t];
+                        sum[i][t] += d * d;
+                    }
+                    for (i64 t = 0; t < TAPS; ++t) {
+                        const real size = v[t] < 0 ? -v[t] : v[t];
+                        peak[i][t] = peak[i][t] > size ? peak[i][t] : size;
+                    }
+                }
+            for (i64 i = 0; i < count; ++i)
+                for (i64 part = 0; part < 4; ++part) {
+                    double all = 0, most = 0;
+                    for (i64 s = 0; s < 4; ++s) {
+                        const i64 t = (2 * (s / 2) + part / 2) * 4 + 2 * (s % 2) + part % 2;
+                        all += sum[i][t], most = most > peak[i][t] ? most : peak[i][t];
+                    }
+                    double* const found = y.data + ((k + i) * 4 + part) * 2;
+                    found[0] = all, found[1] = most * most;
+                }
+        }
+    });
+}
+
 void scale_weights(In<std::uint8_t> weight, In<double> factors, i64 inner, Out<std::uint8_t> y) {
     const i64 n = factors.dim(0), rows = weight.dim(0) / (i64)sizeof(real) / inner;
     parallel_for(rows, 1 + 65536 / inner, [&](i64 begin, i64 end) {

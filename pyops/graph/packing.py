@@ -40,7 +40,8 @@ class Halls:
         with self.lock:
             hall = self.hall()
             if hall is None or self.used + size > self.HALL:
-                hall, self.used = memory.empty((self.HALL,), np.uint8), 0
+                # a program that fills one waits for huge pages
+                hall, self.used = (memory.at_hand if hall is None else memory.empty)((self.HALL,), np.uint8), 0
                 self.hall = weakref.ref(hall)
             first, self.used = self.used, -(-(self.used + size) // 64) * 64
         return hall[first:first + size].view(dtype).reshape(shape)
@@ -103,6 +104,12 @@ scratch = Scratch()
 def strips(w: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
     """Float32 weights (filters, ...) in order and aligned, some blocks of filters at a time: the first
     block, the one behind the last, and the filters."""
+    for first, some in pieces(w):
+        yield first // BLOCK, -(-(first + len(some)) // BLOCK), some
+
+
+def pieces(w: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The same with the first filter."""
     w = np.ascontiguousarray(w, np.float32)
     step = len(w) if w.flags.aligned else max(1, STRIP // max(1, w[:BLOCK].nbytes)) * BLOCK
     for first in range(0, len(w), max(1, step)):
@@ -111,7 +118,7 @@ def strips(w: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
             some = scratch(some.shape)
             some.reshape(-1).view(np.uint8)[:] = w[first:first + step].reshape(-1).view(np.uint8)
             seen(w, first * each, (first + len(some)) * each)
-        yield first // BLOCK, -(-(first + len(some)) // BLOCK), some
+        yield first, some
 
 
 @once
@@ -288,6 +295,26 @@ def transposed_parities(w: np.ndarray, padding: tuple[int, int]) -> np.ndarray:
 
 
 @once
+def transposed_square(kernels, w: np.ndarray, padding: tuple[int, int]) -> np.ndarray:
+    """square(transposed_parities(w, padding)), without the latter."""
+    C, K = w.shape[:2]
+    packed = memory.at_hand((4, rounded(K) // BLOCK, C, 2, 2, BLOCK), np.float32)
+    flat = packed.reshape(4, -1, C, 4, BLOCK)
+    for first, some in pieces(w):
+        kernels.pack_parities(some.reshape(-1, K, 16), *padding, first, flat)
+    return packed
+
+
+@once
+def even_parities(w: np.ndarray) -> bool:
+    """even_filters of transposed_parities, whatever the padding."""
+    fetch(w)
+    squares = np.empty((w.shape[1], 4, 2))
+    active.get().f32.parity_squares(as_bytes(np.ascontiguousarray(w, np.float32)), squares)
+    return are_even(squares)
+
+
+@once
 def winograd_parts(kernels, parts: np.ndarray) -> np.ndarray:
     """F(4x4, 2x2)'s filters of (..., K, C, 2, 2): (..., K/16, 25, C, 16 filters)."""
     K, C = parts.shape[-4:-2]
@@ -330,7 +357,14 @@ def looked_at(w: np.ndarray) -> tuple[bool, bool]:
     active.get().f32.weight_squares(as_bytes(w), squares)
     sums, most = squares.T
     with np.errstate(invalid="ignore"):
-        return bool(np.isfinite(sums).all()), bool((most <= LARGEST_TAP * (sums - most)).all())
+        return bool(np.isfinite(sums).all()), are_even(squares)
+
+
+def are_even(squares: np.ndarray) -> bool:
+    """By (..., 2): sums of squares, and the largest one."""
+    sums, most = np.moveaxis(squares, -1, 0)
+    with np.errstate(invalid="ignore"):
+        return bool((most <= LARGEST_TAP * (sums - most)).all())
 
 
 def as_bytes(w: np.ndarray) -> np.ndarray:

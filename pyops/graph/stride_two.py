@@ -35,7 +35,7 @@ def can(node: Node) -> str:
         return "few channels"
     if (node.epilogue.residual, node.normalised, node.gate) != (None, None, None) or len(node.outputs) != 1:
         return "more than an activation behind it, or something before it"
-    if not packing.finite(weight) or not all(packing.even_filters(w) for w in filters(node)):
+    if not packing.finite(weight) or not even_filters(node):
         return "a filter of little more than one tap"
     return ""
 
@@ -47,11 +47,10 @@ def is_stride_two(node: Node) -> bool:
             and attrs["groups"] == 1 and max(attrs["padding"]) <= 3 and node.output.size > 0)
 
 
-def filters(node: Node) -> list[np.ndarray]:
-    """What Winograd's algorithm has for filters, (K, C, 2, 2) each."""
-    if node.op == "conv":
-        return [packing.parities(node.inputs[1])]
-    return list(packing.transposed_parities(node.inputs[1], node.attrs["padding"]))
+def even_filters(node: Node) -> bool:
+    """Whether Winograd's algorithm may take what it has for filters, (K, C, 2, 2): of a plain convolution all
+    taps of one, of a transposed one a quarter."""
+    return (packing.even_filters if node.op == "conv" else packing.even_parities)(node.inputs[1])
 
 
 def choose(node: Node, options, total_weights: float,

@@ -110,3 +110,19 @@ def test_filters_at_odd_addresses_are_packed_as_others(backend):
     assert np.array_equal(packing.direct(kernels, unaligned(w)), packing.direct(kernels, w))
     assert np.array_equal(packing.winograd(kernels, unaligned(w), 4), packing.winograd(kernels, w, 4))
     assert np.array_equal(packing.contiguous(unaligned(w)), w) and packing.contiguous(unaligned(w)).flags.carray
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (16, 16), (33, 40), (1, 1), (70, 131)])
+@pytest.mark.parametrize("lie", [np.array, unaligned])
+def test_parities_of_transposed_filters(shape, lie, backend):
+    w = RNG.standard_normal((*shape, 4, 4)).astype(np.float32)
+    kernels, found = getattr(_C, backend).f32, np.full((shape[1], 4, 2), np.nan)
+    kernels.parity_squares(packing.as_bytes(lie(w)), found)
+    parts = packing.transposed_parities(w, (0, 0))
+    squares = np.square(parts.reshape(4, shape[1], -1), dtype=np.float64).swapaxes(0, 1)
+    assert np.allclose(found[..., 0], squares.sum(2), rtol=1e-13, atol=0)
+    assert np.array_equal(found[..., 1], squares.max(2))
+    assert packing.even_parities(lie(w)) == all(map(packing.even_filters, parts))
+    for padding in [(0, 0), (1, 1), (1, 2), (2, 3)]:
+        want = packing.square(kernels, packing.transposed_parities(w, padding))
+        assert np.array_equal(packing.transposed_square(kernels, lie(w), padding), want)

@@ -221,16 +221,14 @@ def by_halves(low: Lowering, c: Layer) -> None:
 def by_parities(low: Lowering, c: Layer) -> None:
     if c.node.algorithm != stride_two.ALGORITHM:
         raise Declined("another algorithm is chosen")
-    c.call(low, "winograd_stride_two", low.as_map(c.x).ref, *of_parities(low, c.node, packing.parities(c.weight)),
+    parts, made = packing.parities(c.weight), None
+    if c.node.filters_in_run:
+        parts = packing.square(low.kernels, parts)
+    else:
+        made = packing.winograd_parts(low.kernels, parts)
+    c.call(low, "winograd_stride_two", low.as_map(c.x).ref, parts, made,
            c.packed_bias(), c.node.attrs["padding"], c.tail, low.new_map(c.node.output).ref,
            algorithm=stride_two.ALGORITHM)
-
-
-def of_parities(low: Lowering, node: Node, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Filters of 2x2 taps, and what Winograd's algorithm makes of them where that is kept."""
-    if node.filters_in_run:
-        return packing.square(low.kernels, parts), None
-    return parts, packing.winograd_parts(low.kernels, parts)
 
 
 def whole_blocks(c: Layer) -> bool:
@@ -288,8 +286,12 @@ def conv_transpose(low: Lowering, node: Node) -> None:
     if node.algorithm == stride_two.COLUMNS_OF_PIXELS:
         raise Declined("few pixels: the kernel of eager calls reads weights once")
     if node.algorithm == stride_two.ALGORITHM:
-        parts = packing.transposed_parities(weight, attrs["padding"])
-        low.add("winograd_transposed", low.as_map(x).ref, *of_parities(low, node, parts), packing.bias(bias, filters),
+        if node.filters_in_run:
+            parts, made = packing.transposed_square(low.kernels, weight, attrs["padding"]), None
+        else:
+            parts = packing.transposed_parities(weight, attrs["padding"])
+            made = packing.winograd_parts(low.kernels, parts)
+        low.add("winograd_transposed", low.as_map(x).ref, parts, made, packing.bias(bias, filters),
                 attrs["padding"], node.epilogue.activation or activations.NONE, low.new_map(node.output).ref,
                 node=node, algorithm=stride_two.ALGORITHM, flops=2 * node.macs, why=node.why)
         return
