@@ -104,7 +104,7 @@ class Node:
 
     def values(self) -> list[Value]:
         """The values it reads."""
-        found = [v for v in self.inputs if isinstance(v, Value)]
+        found = [v for v in self.inputs if v.__class__ is Value]
         if self.epilogue.residual is not None:
             found.append(self.epilogue.residual)
         if self.gate is not None:

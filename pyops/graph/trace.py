@@ -102,13 +102,23 @@ class Tracer:
         if self.outer is not None:
             self.owned.update(node.outputs)
 
-    @contextmanager
     def within(self, module: str):
-        self.modules.append(module)
-        try:
-            yield
-        finally:
-            self.modules.pop()
+        return Within(self.modules, module)
+
+
+class Within:
+    """While the block runs, a module is the innermost one."""
+
+    __slots__ = ("modules", "module")
+
+    def __init__(self, modules: list[str], module: str) -> None:
+        self.modules, self.module = modules, module
+
+    def __enter__(self) -> None:
+        self.modules.append(self.module)
+
+    def __exit__(self, *_: object) -> None:
+        self.modules.pop()
 
 
 _tracer: ContextVar[Tracer | None] = ContextVar("pyops_tracer", default=None)
@@ -133,6 +143,7 @@ class Blank:
 
 
 blank_input, blank_result = Blank(), Blank()   # glue may write to the latter
+stand_in = lru_cache(1 << 8)(blank_input)   # layers have few shapes
 
 
 class ShapeKernels:
@@ -150,7 +161,11 @@ class ShapeKernels:
                             dtype or self.dtype)
 
     def __getattr__(self, name):
-        return lambda *_: None
+        return nothing
+
+
+def nothing(*_):
+    """A kernel that does nothing."""
 
 
 class Traced(Tensor):
@@ -259,14 +274,17 @@ class Traced(Tensor):
                 f"compile: {op.name} is called on a traced value outside of compile, at {caller()}")
         if op.whole and all(getattr(getattr(v, "dtype", None), "kind", "") in WHOLE for v in inputs):
             op = whole_row(op)
-        inputs = tuple(as_index(v) if kind in "ij" else v
-                       for v, kind in zip(inputs, kinds_of(op, len(inputs))))
-        node = Node(op.name, [tracer.own(node_input(op, i, v, kind))
-                              for i, (v, kind) in enumerate(zip(inputs, kinds_of(op, len(inputs))))],
-                    dict(attrs), where=caller(), module=tracer.modules[-1] if tracer.modules else "")
-        refuse_what_programs_cannot(op, node)
+        kinds = kinds_of(op, len(inputs))
+        if "i" in kinds or "j" in kinds:
+            inputs = tuple(as_index(v) if kind in "ij" else v for v, kind in zip(inputs, kinds))
+        read = [node_input(op, i, v, kind) for i, (v, kind) in enumerate(zip(inputs, kinds))]
+        if tracer.outer is not None:
+            read = list(map(tracer.own, read))
+        node = Node(op.name, read, dict(attrs), where=caller(),
+                    module=tracer.modules[-1] if tracer.modules else "")
+        refuse_what_programs_cannot(op, node, kinds)
         try:
-            result = infer(op, node)
+            result = infer(op, node, tracer.formulas is not None)
         except (TypeError, ValueError, IndexError) as why:
             raise type(why)(f"{why} (called at {node.where})") from why
         several = isinstance(result, tuple)
@@ -329,8 +347,10 @@ def origins(value: Value) -> set[Value]:
 
 
 def node_input(op, position, value, kind):
-    if value is None or isinstance(value, Traced):
-        return value.value if isinstance(value, Traced) else None
+    if value is None:
+        return None
+    if isinstance(value, Traced):
+        return value.value
     array = as_array(op, position, value.data if isinstance(value, Tensor) else value)
     if position == 1 and op.name == "linear" and array.dtype == FLOAT and array.ndim == 2:
         return array   # a turned one is packed from where it lies: a graph that is kept holds no copy
@@ -346,10 +366,9 @@ def as_index(value):
     return value
 
 
-def refuse_what_programs_cannot(op, node: Node) -> None:
+def refuse_what_programs_cannot(op, node: Node, kinds: str) -> None:
     """Glue checks indices and draws seeds in every eager call; a program runs kernels alone, so
     neither can be left to it."""
-    kinds = kinds_of(op, len(node.inputs))
     for value, kind in zip(node.inputs, kinds):
         if value is None:
             continue
@@ -370,9 +389,16 @@ def refuse_what_programs_cannot(op, node: Node) -> None:
                          f"{node.where}; compile with training=False")
 
 
-def infer(op, node: Node):
+SHAPE_KERNELS = {real: ShapeKernels(real) for real in DTYPES}
+
+
+def infer(op, node: Node, vary: bool = True):
     """What the op would return, in shape and type; for the example's sizes, where they vary."""
-    return inferred(op, node, None)
+    if vary:
+        return inferred(op, node, None)
+    return op.forward(SHAPE_KERNELS[real_of(node)],
+                      *[stand_in(v.shape, v.dtype) if isinstance(v, Value) else v for v in node.inputs],
+                      **node.attrs)
 
 
 def inferred(op, node: Node, numbers):
@@ -424,7 +450,7 @@ def entry(shapes, i: int, axis: int) -> int:
 
 def real_of(node: Node) -> str:
     """The element type of the kernels that the node calls: that of its floats."""
-    return "f64" if any(v is not None and v.dtype == DOUBLE for v in node.inputs) else "f32"
+    return "f64" if DOUBLE in [v.dtype for v in node.inputs if v is not None] else "f32"
 
 
 def caller() -> str:

@@ -5,7 +5,7 @@ against each operator's types, half precision widened and rounded, within the li
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import onnx
@@ -23,6 +23,7 @@ from .sizes import are_sizes, with_formulas
 from .values import EMPTY, is_plain, kind, leaves, name_of
 
 HALF = ("float16", "bfloat16")
+ORDINARY = frozenset((np.ndarray, Traced, type(None)))   # operands that are no sequence, and know their lengths
 
 
 def called(call: Call) -> tuple:
@@ -30,6 +31,12 @@ def called(call: Call) -> tuple:
     text gives a result the type of an input.
     """
     row, op, given = OPS[call.node.op], call.node.op, call.inputs
+    if ORDINARY.issuperset(map(type, given)):   # as most are
+        why, ordinary = looked_at(op, call.node.version, tuple([None if v is None else v.dtype for v in given]))
+        if why:
+            raise ValueError(why)
+        if ordinary:
+            return tuple(map(settled, several(row(call))))
     if any(map(are_sizes, given)):
         found = with_formulas(call, row)
         if found is not None:
@@ -100,6 +107,25 @@ def check_types(call: Call) -> None:
             raise ValueError(f"input {i} is of {kind(value)}, which it does not take")
         if name is not None and bound.setdefault(name, said := name_of(value.dtype)) != said:
             raise ValueError(f"inputs are of {bound[name]} and {kind(value)}, which should be one")
+
+
+@lru_cache(1 << 12)
+def looked_at(op: str, opset: int, dtypes: tuple) -> tuple[str, bool]:
+    """Of operands of these types, None for one that is left out: what check_types would refuse, and whether
+    the row may take them as they are. Where some are objects, that may be sizes, nothing is said."""
+    names = [None if dtype is None else name_of(dtype) for dtype in dtypes]
+    if "object" in names:
+        return "", False
+    formals, bound = typed(op, opset), {}
+    for i, said in enumerate(names if formals else ()):
+        allowed, name, more = formals[min(i, len(formals) - 1)]
+        if said is None or more and not allowed:
+            continue
+        if said not in allowed:
+            return f"input {i} is of {said}, which it does not take", False
+        if name is not None and bound.setdefault(name, said) != said:
+            return f"inputs are of {bound[name]} and {said}, which should be one", False
+    return "", op in KEEPS or not any(name in HALF for name in names)
 
 
 def is_half(value) -> bool:
@@ -191,11 +217,14 @@ def computed(call: Call) -> dict:
 
 def count(result, limits: Limits) -> None:
     """Takes a result from what may be done and held; a sequence's elements were mostly there before."""
+    if type(result) is Traced:
+        size = elements(result)
+        limits.work(PER_TRACED + PER_ELEMENT * size)
+        if limits.held + 4 * size > limits.memory:
+            limits.room(result.shape)
+        return
     if is_plain(result):
         limits.work(PER_ELEMENT * elements(result))
-        if isinstance(result, Traced):
-            limits.work(PER_TRACED)
-            limits.room(result.shape)
     elif result is not EMPTY:
         limits.work(PER_ELEMENT * (1 + len(result)))
     for part in leaves(result):

@@ -329,22 +329,12 @@ def graph_of(proto, opset, beside: Beside, depth: int = 0) -> Graph:
         raise ModelError(f"onnx: {where}: graphs lie in each other more than {DEEPEST} deep")
     if len(proto.sparse_initializer):
         raise ModelError(f"onnx: {where} has sparse initializers, which are not read")
-    if any(isinstance(v.name, bytes) for v in (*proto.input, *proto.output, *proto.initializer)):
+    if bytes in {type(v.name) for v in (*proto.input, *proto.output, *proto.initializer)}:
         raise ModelError(f"onnx: {where} has a name that is no UTF-8")
     constants = {tensor.name: array_of(tensor, beside, depth == 0) for tensor in proto.initializer}
     inputs = {i.name: described(i) for i in proto.input if i.name not in constants}
     nodes = []
     for n in proto.node:
-        if (
-            isinstance(n.op_type, bytes)
-            or isinstance(n.domain, bytes)
-            or any(
-                isinstance(v, bytes) for v in (n.name, *n.input, *n.output, *(a.name for a in n.attribute))
-            )
-        ):
-            raise ModelError(
-                f"onnx: a node of {where} ({clipped(repr(n.op_type))}) has a name that is no UTF-8"
-            )
         node = Node(
             n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}",
             n.name,
@@ -353,14 +343,20 @@ def graph_of(proto, opset, beside: Beside, depth: int = 0) -> Graph:
             {},
             opset,
         )
-        for a in n.attribute:
+        attributes = list(n.attribute)
+        said = {*map(type, node.inputs), *map(type, node.outputs), *(type(a.name) for a in attributes)}
+        if bytes in said or bytes in (type(n.op_type), type(n.domain), type(n.name)):
+            raise ModelError(
+                f"onnx: a node of {where} ({clipped(repr(n.op_type))}) has a name that is no UTF-8"
+            )
+        for a in attributes:
             if a.ref_attr_name:
                 raise ModelError(
                     f"onnx: {node}: attribute {clipped(a.name)} refers to {clipped(a.ref_attr_name)} "
                     f"of a function, outside of one"
                 )
             node.attrs[a.name] = attribute(node, a, opset, beside, depth)
-        check_schema(node, n, opset)
+        check_schema(node, attributes, opset)
         nodes.append(node)
     outputs = [o.name for o in proto.output]
     nodes, outside = ordered(nodes, {*inputs, *constants})
@@ -373,13 +369,15 @@ def graph_of(proto, opset, beside: Beside, depth: int = 0) -> Graph:
     return Graph(inputs, constants, nodes, outputs, outside, last_uses(nodes, {*inputs, *constants}, outputs))
 
 
-def needs(node):
+def needs(node) -> list[str]:
     """The values that a node reads, those of its subgraphs among them."""
-    yield from (v for v in node.inputs if v)
+    found = [v for v in node.inputs if v]
     for value in node.attrs.values():
-        for graph in value if isinstance(value, list) else (value,):
-            if isinstance(graph, Graph):
-                yield from graph.outside
+        if isinstance(value, (list, Graph)):
+            for graph in value if isinstance(value, list) else (value,):
+                if isinstance(graph, Graph):
+                    found += graph.outside
+    return found
 
 
 def ordered(nodes, given: set):
@@ -431,7 +429,7 @@ def last_uses(nodes, given, outputs) -> list[list[str]]:
     return last[::-1]
 
 
-def check_schema(node, proto, opset) -> None:
+def check_schema(node, attributes, opset) -> None:
     """Refuses an operator that its operator set does not have, and inputs, outputs and attributes
     that it does not take.
     """
@@ -455,14 +453,14 @@ def check_schema(node, proto, opset) -> None:
             formal, optional = said.formals[min(i, len(said.formals) - 1)]
             if not name and not optional:
                 raise ModelError(f"onnx: {node}: input {i}, {formal}, is left out")
-    unknown = sorted(set(node.attrs) - set(said.attributes))
-    missing = sorted(said.required - set(node.attrs))
-    if unknown or missing:
+    if not said.required <= node.attrs.keys() <= said.attributes.keys():
+        unknown = sorted(node.attrs.keys() - said.attributes.keys())
+        missing = sorted(said.required - node.attrs.keys())
         raise ModelError(
             f"onnx: {node}: {'takes no' if unknown else 'needs'} attribute "
             f"{clipped(', '.join(unknown or missing))} (operator set {opset})"
         )
-    for a in proto.attribute:
+    for a in attributes:
         if a.type != said.attributes[a.name]:
             raise ModelError(
                 f"onnx: {node}: attribute {a.name} is of type {a.type}, not "
@@ -559,22 +557,20 @@ def dtypes() -> dict:
 def array_of(tensor, beside: Beside | None, mapped: bool = False) -> np.ndarray:
     """A tensor of the file; ModelError where its shape asks for more or less than the file
     holds."""
-    name, shape = clipped(tensor.name or "a constant"), short(tensor.dims)
+    name, shape = clipped(tensor.name or "a constant"), tuple(tensor.dims)
     if tensor.data_type not in dtypes():
         raise ModelError(f"onnx: tensor {name!r} is of the unknown type {tensor.data_type}")
-    if any(d < 0 for d in tensor.dims):
-        raise ModelError(f"onnx: tensor {name!r} has the shape {shape}")
+    if min(shape, default=0) < 0:
+        raise ModelError(f"onnx: tensor {name!r} has the shape {short(shape)}")
     if tensor.data_location == TensorProto.EXTERNAL:
         return external(tensor, name, beside or Beside(None), mapped)
     if tensor.data_type == TensorProto.STRING:
-        if math.prod(tensor.dims) != len(tensor.string_data):
+        if math.prod(shape) != len(tensor.string_data):
             raise ModelError(
-                f"onnx: tensor {name!r} of shape {shape} has {len(tensor.string_data)} strings in the file"
+                f"onnx: tensor {name!r} of shape {short(shape)} has {len(tensor.string_data)} strings in the file"
             )
-        return np.array([s.decode(errors="replace") for s in tensor.string_data], object).reshape(
-            tuple(tensor.dims)
-        )
-    count = math.prod(tensor.dims)
+        return np.array([s.decode(errors="replace") for s in tensor.string_data], object).reshape(shape)
+    count = math.prod(shape)
     stored = len(tensor.raw_data) or max(
         map(
             len,
@@ -582,16 +578,16 @@ def array_of(tensor, beside: Beside | None, mapped: bool = False) -> np.ndarray:
         )
     )
     if count > 2 * 8 * max(stored, 1):  # no type packs more than two values into a byte
-        raise ModelError(f"onnx: tensor {name!r} of shape {shape} has {stored} bytes or values in the file")
+        raise ModelError(f"onnx: tensor {name!r} of shape {short(shape)} has {stored} bytes or values in the file")
     try:
         return numpy_helper.to_array(tensor)
     except (ValueError, TypeError) as why:
-        raise ModelError(f"onnx: tensor {name!r} of shape {shape}: {clipped(why, 200)}") from None
+        raise ModelError(f"onnx: tensor {name!r} of shape {short(shape)}: {clipped(why, 200)}") from None
 
 
 def external(tensor, name, beside: Beside, mapped: bool) -> np.ndarray:
     """A tensor kept in a file beside the model's; in a map of it where the model's own graph has it."""
-    shape = short(tensor.dims)
+    shape = tuple(tensor.dims)
     told = {e.key: e.value for e in tensor.external_data}
     location = told.get("location", "")
     path, file, size = beside.file(location, name)
@@ -599,21 +595,21 @@ def external(tensor, name, beside: Beside, mapped: bool) -> np.ndarray:
     try:
         offset, length = (
             int(told.get("offset", 0)),
-            int(told.get("length", math.prod(tensor.dims) * dtype.itemsize)),
+            int(told.get("length", math.prod(shape) * dtype.itemsize)),
         )
     except ValueError:
         raise ModelError(
             f"onnx: tensor {name!r} lies at offset {clipped(told.get('offset'))!r}, length "
             f"{clipped(told.get('length'))!r}"
         ) from None
-    if length != math.prod(tensor.dims) * dtype.itemsize or offset < 0 or offset + length > size:
+    if length != math.prod(shape) * dtype.itemsize or offset < 0 or offset + length > size:
         raise ModelError(
-            f"onnx: tensor {name!r} of shape {shape} needs bytes {offset} to {offset + length} of "
+            f"onnx: tensor {name!r} of shape {short(shape)} needs bytes {offset} to {offset + length} of "
             f"{path.name!r}, which has {size}"
         )
-    found = beside.array(location, tuple(tensor.dims), dtype, offset) if mapped else None
+    found = beside.array(location, shape, dtype, offset) if mapped else None
     if found is None:
-        found = np.empty(tuple(tensor.dims), dtype)
+        found = np.empty(shape, dtype)
         file.seek(offset)
         if length and not read_whole(file, memoryview(found.reshape(-1).view(np.uint8))):
             raise ModelError(f"onnx: tensor {name!r}: {path.name!r} ended while it was read")

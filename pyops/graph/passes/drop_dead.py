@@ -9,7 +9,7 @@ def run(graph: Graph) -> None:
     needed = set(graph.outputs)
     kept = []
     for node in reversed(graph.nodes):
-        if needed & set(node.outputs):
+        if not needed.isdisjoint(node.outputs):
             kept.append(node)
             needed.update(node.values())
     graph.nodes[:] = reversed(kept)
