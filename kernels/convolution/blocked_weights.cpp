@@ -51,6 +51,20 @@ void weight_squares(In<std::uint8_t> weight, Out<double> y) {
     });
 }
 
+namespace {
+// Numbers from `first` on, each times its factor.
+void scale_row(const std::uint8_t* weight, const double* factors, i64 n, i64 first, std::uint8_t* y) {
+    real v[NUMBERS];
+    for (i64 at = 0; at < n; at += NUMBERS) {
+        const i64 count = n - at < NUMBERS ? n - at : NUMBERS;
+        std::memcpy(v, weight + (first + at) * sizeof(real), count * sizeof(real));
+        if (count == NUMBERS) for (i64 i = 0; i < NUMBERS; ++i) v[i] = (real)(v[i] * factors[at + i]);
+        else for (i64 i = 0; i < count; ++i) v[i] = (real)(v[i] * factors[at + i]);
+        std::memcpy(y + (first + at) * sizeof(real), v, count * sizeof(real));
+    }
+}
+}  // namespace
+
 // Taps of a filter lie side by side, its channels far apart: some filters at a time, a channel after the other.
 void parity_squares(In<std::uint8_t> weight, Out<double> y) {
     constexpr i64 TAPS = 16, FILTERS = 16;
@@ -89,6 +103,12 @@ void parity_squares(In<std::uint8_t> weight, Out<double> y) {
 
 void scale_weights(In<std::uint8_t> weight, In<double> factors, i64 inner, Out<std::uint8_t> y) {
     const i64 n = factors.dim(0), rows = weight.dim(0) / (i64)sizeof(real) / inner;
+    if (inner == 1) {
+        parallel_for(rows / n, 1 + 65536 / n, [&](i64 begin, i64 end) {
+            for (i64 row = begin; row < end; ++row) scale_row(weight.data, factors.data, n, row * n, y.data);
+        });
+        return;
+    }
     parallel_for(rows, 1 + 65536 / inner, [&](i64 begin, i64 end) {
         real v[NUMBERS];
         for (i64 row = begin; row < end; ++row) {

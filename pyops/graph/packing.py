@@ -132,6 +132,10 @@ def direct(kernels, w: np.ndarray) -> np.ndarray:
     K, C, R, S = w.shape
     packed = memory.at_hand((rounded(K) // BLOCK, rounded(C) // BLOCK, R, S, BLOCK, BLOCK), np.float32)
     flat = packed.reshape(packed.shape[0], -1, BLOCK)
+    if R == S == 1 and turned(w):
+        flat[:, C:] = 0
+        pack_turned(w[:, :, 0, 0], flat[:, :C])
+        return packed
     for first, last, some in strips(w):
         kernels.pack_weights(some.reshape(-1, C, R * S), flat[first:last])
     return packed
@@ -170,15 +174,26 @@ def linear(kernels, w: np.ndarray) -> np.ndarray:
     """(K, C) as (K/16, C, 16 filters)."""
     K, C = w.shape
     packed = room((rounded(K) // BLOCK, C, BLOCK), np.float32)
-    if w.T.flags.c_contiguous and not w.flags.c_contiguous:   # blocks of filters lie side by side
-        whole = K // BLOCK
-        packed[:whole] = w.T[:, :whole * BLOCK].reshape(C, whole, BLOCK).transpose(1, 0, 2)
-        if K % BLOCK:
-            packed[whole:, :, :K % BLOCK], packed[whole:, :, K % BLOCK:] = w.T[:, whole * BLOCK:], 0
+    if turned(w):
+        pack_turned(w, packed)
         return packed
     for first, last, some in strips(w):
         kernels.pack_weights(some.reshape(-1, C, 1), packed[first:last])
     return packed
+
+
+def turned(w: np.ndarray) -> bool:
+    """Whether blocks of filters lie side by side."""
+    return w.T.flags.c_contiguous and not w.flags.c_contiguous
+
+
+def pack_turned(w: np.ndarray, packed: np.ndarray) -> None:
+    """Puts such (K, C) into (K/16, C, 16 filters)."""
+    K, C = w.shape
+    whole = K // BLOCK
+    packed[:whole] = w.T[:, :whole * BLOCK].reshape(C, whole, BLOCK).transpose(1, 0, 2)
+    if K % BLOCK:
+        packed[whole:, :, :K % BLOCK], packed[whole:, :, K % BLOCK:] = w.T[:, whole * BLOCK:], 0
 
 
 @once
@@ -343,8 +358,8 @@ def even_filters(w: np.ndarray) -> bool:
 def finite(w: np.ndarray) -> bool:
     if w.size <= FEW:
         return bool(np.isfinite(w).all())
-    if w.dtype == np.float32 and w.flags.c_contiguous:
-        return looked_at(w)[0]
+    if w.dtype == np.float32 and (w.flags.c_contiguous or w.T.flags.c_contiguous):
+        return looked_at(w if w.flags.c_contiguous else w.T)[0]
     step = max(1, AT_ONCE // max(1, w[:1].size)) if w.ndim else 1
     return all(np.isfinite(w[i:i + step]).all() for i in range(0, len(w), step)) if w.ndim else bool(np.isfinite(w))
 

@@ -4,6 +4,7 @@ import pytest
 
 from pyops import _C
 from pyops.graph import line, packing
+from pyops.graph.passes import fold_batch_norm
 
 RNG = np.random.default_rng(0)
 
@@ -71,6 +72,15 @@ def test_turned_rows_are_packed_as_others(filters, features, backend):
     want = packing.linear(kernels, w)
     for turned in (np.ascontiguousarray(w.T).T, unaligned(np.ascontiguousarray(w.T)).T, unaligned(w)):
         assert np.array_equal(packing.linear(kernels, turned), want)
+        image = turned[:, :, None, None]
+        assert np.array_equal(packing.direct(kernels, image), packing.direct(kernels, w[:, :, None, None]))
+        assert packing.finite(image) and packing.finite(turned)
+    factors = RNG.standard_normal((filters, 1))
+    made = fold_batch_norm.scaled(np.ascontiguousarray(w.T).T, factors.shape, factors.tobytes())
+    assert np.array_equal(made, (w.astype(np.float64) * factors).astype(np.float32))
+    broken = np.array(np.broadcast_to(w, (300, *w.shape)))   # more numbers than are looked at one by one
+    broken[-1, -1, -1] = np.nan
+    assert not packing.finite(broken.T)
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 9), (33, 20, 9), (5, 40, 1), (48, 3, 25), (17, 1, 49), (16, 31, 3)])

@@ -12,7 +12,7 @@ from ...core import memory
 from ...core.backends import active
 from ...files.pieces import fetch
 from ..ir import Graph, Node, Value
-from ..packing import as_bytes
+from ..packing import as_bytes, turned
 from ..shared import once
 
 ROWS = 1 << 16   # weights that are scaled at a time
@@ -79,23 +79,26 @@ def fold(producer: Node, scale: np.ndarray, shift: np.ndarray) -> None:
 
 @once
 def scaled(weight: np.ndarray, shape: tuple[int, ...], scale: bytes) -> np.ndarray:
-    """The weights times float64 numbers of a shape that broadcasts."""
-    made = memory.at_hand(weight.shape, weight.dtype)
-    multiplied(weight, np.frombuffer(scale).reshape(shape), made)
-    return made
+    """The weights times float64 numbers of a shape that broadcasts; they lie as the weights do."""
+    numbers = np.frombuffer(scale).reshape(shape)
+    if turned(weight):
+        weight, numbers = weight.T, numbers.T
+        return multiplied(weight, numbers, memory.at_hand(weight.shape, weight.dtype)).T
+    return multiplied(weight, numbers, memory.at_hand(weight.shape, weight.dtype))
 
 
-def multiplied(weight: np.ndarray, numbers: np.ndarray, made: np.ndarray) -> None:
-    """Puts the product into `made`, some rows at a time: no float64 copy of all is made."""
+def multiplied(weight: np.ndarray, numbers: np.ndarray, made: np.ndarray) -> np.ndarray:
+    """The product, in `made`, some rows at a time: no float64 copy of all is made."""
     axis = int(np.argmax(numbers.shape))
     if (weight.dtype == made.dtype == np.float32 and weight.flags.c_contiguous and made.flags.c_contiguous
             and weight.size and numbers.size == weight.shape[axis]):
         fetch(weight)
         active.get().f32.scale_weights(as_bytes(weight), np.ascontiguousarray(numbers, np.float64).reshape(-1),
                                        math.prod(weight.shape[axis + 1:]), as_bytes(made))
-        return
+        return made
     factors = np.broadcast_to(numbers, weight.shape)
     step = max(1, ROWS // max(1, weight[:1].size))
     for first in range(0, len(weight), step):
         rows = slice(first, first + step)
         np.multiply(weight[rows], factors[rows], out=made[rows], casting="same_kind", dtype=np.float64)
+    return made
