@@ -55,11 +55,13 @@ def model(whole: mmap.mmap, name: str) -> Iterator[bytes]:
 
 
 def graph(whole: mmap.mmap, at: int, stop: int, name: str) -> Iterator[bytes]:
+    begin = at
     for number, kind, first, value, end in fields(whole, at, stop):
         if number == INITIALIZER and kind == 2 and end - value >= LARGE:
+            yield whole[begin:first]
             yield from message(INITIALIZER, tensor(whole, value, end, name))
-        else:
-            yield whole[first:end]
+            begin = end
+    yield whole[begin:stop]
 
 
 def tensor(whole: mmap.mmap, at: int, stop: int, name: str) -> Iterator[bytes]:
@@ -90,7 +92,7 @@ def tensor(whole: mmap.mmap, at: int, stop: int, name: str) -> Iterator[bytes]:
 def fields(whole: mmap.mmap, at: int, stop: int) -> Iterator[Field]:
     while at < stop:
         first = at
-        tag, at = varint(whole, at)
+        tag, at = (whole[at], at + 1) if whole[at] < 128 else varint(whole, at)
         number, kind = tag >> 3, tag & 7
         if kind == 0:
             value, end = at, varint(whole, at)[1]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
@@ -514,6 +515,8 @@ def schema_of(op, opset):
 
 
 def attribute(node, a, opset, beside, depth):
+    if (number := NUMBERS.get(a.type)) is not None:
+        return number(a)
     if a.type == onnx.AttributeProto.GRAPH:
         return graph_of(a.g, opset, beside, depth + 1)
     if a.type == onnx.AttributeProto.GRAPHS:
@@ -554,6 +557,22 @@ def dtypes() -> dict:
     }
 
 
+# Types whose numbers lie in a file as NumPy has them, and kinds of attributes that are what they are.
+PLAIN = {
+    code: np.dtype(name)
+    for code, name in (
+        (TensorProto.FLOAT, "<f4"), (TensorProto.DOUBLE, "<f8"), (TensorProto.INT64, "<i8"),
+        (TensorProto.INT32, "<i4"), (TensorProto.INT8, "i1"), (TensorProto.UINT8, "u1"),
+    )
+} if sys.byteorder == "little" else {}
+NUMBERS = {
+    onnx.AttributeProto.INT: lambda a: a.i,
+    onnx.AttributeProto.FLOAT: lambda a: a.f,
+    onnx.AttributeProto.INTS: lambda a: list(a.ints),
+    onnx.AttributeProto.FLOATS: lambda a: list(a.floats),
+}
+
+
 def array_of(tensor, beside: Beside | None, mapped: bool = False) -> np.ndarray:
     """A tensor of the file; ModelError where its shape asks for more or less than the file
     holds."""
@@ -570,8 +589,10 @@ def array_of(tensor, beside: Beside | None, mapped: bool = False) -> np.ndarray:
                 f"onnx: tensor {name!r} of shape {short(shape)} has {len(tensor.string_data)} strings in the file"
             )
         return np.array([s.decode(errors="replace") for s in tensor.string_data], object).reshape(shape)
-    count = math.prod(shape)
-    stored = len(tensor.raw_data) or max(
+    count, raw, plain = math.prod(shape), tensor.raw_data, PLAIN.get(tensor.data_type)
+    if raw and plain is not None and len(raw) == count * plain.itemsize and not tensor.HasField("segment"):
+        return np.frombuffer(raw, plain).reshape(shape)
+    stored = len(raw) or max(
         map(
             len,
             (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data),
