@@ -24,8 +24,9 @@ def cpu_model() -> str:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor() or platform.machine()
-    found = {key: m.group(1).strip() for key in ("model name", "cpu family", "model", "stepping")
-             if (m := re.search(rf"^{key}\s*:(.*)$", text, re.M))}
+    first = text.partition("\n\n")[0]   # processor; a program's costs depend on it, so it is soon read
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    found = {key: said[key] for key in ("model name", "cpu family", "model", "stepping") if key in said}
     name = found.pop("model name", platform.machine())
     return name + (" (" + ", ".join(f"{k} {v}" for k, v in found.items()) + ")" if found else "")
 

@@ -267,10 +267,10 @@ def written_out(proto, known, opset):
     """The model with its own functions, and ONNX operators that are functions of others, in terms
     of their bodies.
     """
-    from onnx import inliner
-
     try:
         if proto.functions:
+            from onnx import inliner
+
             proto = inliner.inline_local_functions(proto)
         for _ in range(3):  # a body may call such functions again
             ops = {
@@ -280,6 +280,8 @@ def written_out(proto, known, opset):
             }
             if not ops:
                 break
+            from onnx import inliner
+
             proto = with_types(proto)
             proto = inliner.inline_selected_functions(
                 proto, [("", op) for op in ops], exclude=False, inline_schema_functions=True
