@@ -174,7 +174,95 @@ static Matrices matrices(In<real> x, bool transposed) {
     return {{x.data, x.dim(2), transposed}, x.dim(0) == 1 ? 0 : x.dim(1) * x.dim(2)};
 }
 
+// ---- many small matrices, which lie in the nearest cache: nothing is packed
+// R rows at NV vectors of columns, of which the last one has `last`, in the order of gemm_tile.
+template <int R, int NV>
+static void small_tile(const Matrix& a, i64 row, const real* b, i64 stride, i64 depth, real* c, i64 n, int last) {
+    const i64 down = a.transposed ? 1 : a.stride, along = a.transposed ? a.stride : 1;
+    const real* from = a.at(row, 0);
+    V acc[R][NV] = {};
+    for (i64 k = 0; k < depth; ++k, b += stride, from += along) {
+        V bv[NV];
+        #pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) bv[v] = v + 1 < NV ? load(b + v * LANES) : load(b + v * LANES, last);
+        #pragma GCC unroll 8
+        for (int r = 0; r < R; ++r)
+            #pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) acc[r][v] += from[r * down] * bv[v];
+    }
+    #pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+        #pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) {
+            if (v + 1 < NV) store(c + r * n + v * LANES, acc[r][v]);
+            else store(c + r * n + v * LANES, acc[r][v], last);
+        }
+}
+
+template <int R>
+static void small_rows(const Matrix& a, i64 row, const real* b, i64 stride, i64 depth, real* c, i64 n) {
+    for (i64 j = 0; j < n; j += WIDTH) {
+        const i64 vectors = least(ceil_div(n - j, LANES), VECTORS);
+        const int last = (int)least(n - j - (vectors - 1) * LANES, LANES);
+        real* const to = c + row * n + j;
+        if (vectors == 3) small_tile<R, 3>(a, row, b + j, stride, depth, to, n, last);
+        else if (vectors == 2) small_tile<R, 2>(a, row, b + j, stride, depth, to, n, last);
+        else small_tile<R, 1>(a, row, b + j, stride, depth, to, n, last);
+    }
+}
+
+static void small_products(const Matrices& a, const Matrices& b, i64 batch, i64 m, i64 n, i64 depth, real* c) {
+    parallel_for(batch, 1 + 100000 / (m * n * depth + 200), [&](i64 begin, i64 end) {
+        const i64 pitch = ceil_div(n, LANES) * LANES;
+        const bool turned = b.first.transposed;
+        Scratch<real> packed(turned ? depth * pitch : 0);
+        for (i64 i = begin; i < end; ++i) {
+            const Matrix left = a[i], right = b[i];
+            const real* const rows = turned ? packed : right.data;
+            const i64 stride = turned ? pitch : right.stride;
+            real* const to = c + i * m * n;
+            if (turned && (i == begin || b.apart))
+                pack_columns_transposed(right.data, right.stride, depth, n, (int)(pitch / LANES), packed);
+            i64 row = 0;
+            for (; row + ROWS <= m; row += ROWS) small_rows<ROWS>(left, row, rows, stride, depth, to, n);
+            for (; row + 4 <= m; row += 4) small_rows<4>(left, row, rows, stride, depth, to, n);
+            for (; row + 2 <= m; row += 2) small_rows<2>(left, row, rows, stride, depth, to, n);
+            if (row < m) small_rows<1>(left, row, rows, stride, depth, to, n);
+        }
+    });
+}
+
+// Matrices that a vector holds, as many as it does: a term of all their sums is two shuffles and a multiply-add.
+static void tiny_products(const Matrices& a, const Matrices& b, i64 batch, i64 m, i64 n, i64 depth, real* c) {
+    const i64 left = m * depth, right = depth * n, size = m * n;
+    const i64 most = left > right ? left : right, count = LANES / (most > size ? most : size);
+    M first_a{}, first_b{};   // where the first terms of each lane's sum lie
+    for (i64 i = 0, at = 0; i < count; ++i)
+        for (i64 row = 0; row < m; ++row)
+            for (i64 column = 0; column < n; ++column, ++at) {
+                first_a[at] = (lane_int)((a.apart ? i * left : 0) + (a.first.at(row, 0) - a.first.data));
+                first_b[at] = (lane_int)((b.apart ? i * right : 0) + (b.first.at(0, column) - b.first.data));
+            }
+    const M step_a = M{} + (lane_int)(a.first.at(0, 1) - a.first.data),
+            step_b = M{} + (lane_int)(b.first.at(1, 0) - b.first.data);
+    parallel_for(ceil_div(batch, count), 1 + 4000 / (depth + 4), [=](i64 begin, i64 end) {
+        for (i64 i = begin * count; i < end * count; i += count) {
+            const i64 some = least(batch - i, count);
+            const V va = load(a.first.data + i * a.apart, (int)(a.apart ? some * left : left)),
+                    vb = load(b.first.data + i * b.apart, (int)(b.apart ? some * right : right));
+            V sum{};
+            M at_a = first_a, at_b = first_b;
+            for (i64 k = 0; k < depth; ++k, at_a += step_a, at_b += step_b)
+                sum += __builtin_shuffle(va, at_a) * __builtin_shuffle(vb, at_b);
+            store(c + i * size, sum, (int)(some * size));
+        }
+    });
+}
+
 static void products(const Matrices& a, const Matrices& b, i64 batch, i64 m, i64 n, i64 depth, real* c) {
+    constexpr i64 NEAR = 4096, SMALL = 1 << 17;   // values of both, products: more are worth packing
+    if (m * depth + depth * n <= NEAR && m * n * depth <= SMALL)
+        return small_products(a, b, batch, m, n, depth, c);
     const i64  threads = threads_now(), panels = ceil_div(n, WIDTH), tiles = ceil_div(m, ROWS);
     const bool bare = !b.first.transposed && (m <= FEW || depth <= SHORT);
     i64 column_groups = bare && m > FEW ? 1 : ceil_div(panels, PANELS), row_groups = 1;
@@ -204,6 +292,8 @@ void gemm(In<real> a, In<real> b, bool transpose_a, bool transpose_b, Out<real> 
     const i64 batch = c.dim(0), m = c.dim(1), n = c.dim(2), depth = transpose_a ? a.dim(1) : a.dim(2);
     if (batch * m * n == 0) return;
     Matrices left = matrices(a, transpose_a), right = matrices(b, transpose_b);
+    if (depth > 0 && m * depth <= LANES && depth * n <= LANES && m * n <= LANES)
+        return tiny_products(left, right, batch, m, n, depth, c.data);
     if (depth == 1) right.first = {b.data, n, false};   // a row lies as a column does
     if (n > 1) return products(left, right, batch, m, n, depth, c.data);
     if (transpose_a) {   // a vector by the rows of A
