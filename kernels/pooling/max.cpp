@@ -172,6 +172,61 @@ private:
     }
 };
 
+// The same of windows too few, or too far apart, for vectors of them: of LANES planes at a time, which are turned.
+class TurnedPlanes {
+    const Pool& p;
+    Scratch<real> pixels;
+    Scratch<lane_int> found;   // of every output, a lane each
+
+public:
+    static bool fit(const Pool& p, i64 planes) {
+        if (p.in_size() > MOST_TURNED || p.w.adaptive()) return p.in_size() <= MOST_TURNED;
+        return planes >= LANES && undilated(p) && (p.w.stride > 2 || p.w.out <= LANES / 2);
+    }
+    explicit TurnedPlanes(const Pool& p)
+        : p(p), pixels(LANES * whole_vectors(p.in_size())), found(LANES * p.out_size()) {}
+
+    // The position of the maximum of every window of `count` planes
+    void maxima(const real* x, int count) {
+        turn(x, p.in_size(), count, p.in_size(), pixels);
+        lane_int* to = found;
+        for (i64 row = 0; row < p.out_rows(); ++row) {
+            const Taps d = p.d.taps(row / p.h.out), h = p.h.taps(row % p.h.out);
+            for (i64 o = 0; o < p.w.out; ++o, to += LANES) {
+                const Taps w = p.w.taps(o);
+                V best = splat(Maximum::identity);
+                M at = M{} + (lane_int)((d.first * p.h.in + h.first) * p.w.in + w.first);
+                for (i64 i = 0; i < d.count; ++i)
+                    for (i64 j = 0; j < h.count; ++j) {
+                        i64 here = ((d.first + i) * p.h.in + h.first + j) * p.w.in + w.first;
+                        for (const i64 stop = here + w.count; here < stop; ++here) {
+                            const V v = load(pixels + here * LANES);
+                            const M better = (v > best) | (v != v);
+                            best = better ? v : best;
+                            at = better ? M{} + (lane_int)here : at;
+                        }
+                    }
+                std::memcpy(to, &at, sizeof at);
+            }
+        }
+    }
+    i64 of(i64 output, int plane) const { return found[output * LANES + plane]; }
+};
+
+// f(plane, its number among those in `turned`, turned) for every plane
+template <class F> static void of_turned_planes(In<real> x, const Pool& p, F f) {
+    const i64 planes = x.size() / p.in_size();
+    parallel_for(ceil_div(planes, LANES), 1 + 4096 / (p.in_size() + p.out_size() * p.rows_under()),
+                 [&](i64 begin, i64 end) {
+                     TurnedPlanes turned(p);
+                     for (i64 n = begin * LANES; n < end * LANES && n < planes; n += LANES) {
+                         const int count = planes - n < LANES ? (int)(planes - n) : LANES;
+                         turned.maxima(x.data + n * p.in_size(), count);
+                         for (int i = 0; i < count; ++i) f(n + i, i, turned);
+                     }
+                 });
+}
+
 void max_pool_indices(In<real> x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation,
                       Out<real> y, Out<i64> indices) {
     const Pool p(in, out, kernel, stride, padding, dilation);
@@ -189,6 +244,13 @@ void max_pool_indices(In<real> x, Dims in, Dims out, Dims kernel, Dims stride, D
         });
         return;
     }
+    if (TurnedPlanes::fit(p, x.size() / p.in_size()))
+        return of_turned_planes(x, p, [&](i64 n, int i, const TurnedPlanes& turned) {
+            for (i64 o = 0, to = n * p.out_size(); o < p.out_size(); ++o, ++to) {
+                indices.data[to] = turned.of(o, i);
+                y.data[to] = x.data[n * p.in_size() + indices.data[to]];
+            }
+        });
     const Argmax argmax(p);
     parallel_for(y.size() / p.w.out, 1 + 16384 / (p.w.out * p.rows_under() + 16), [&](i64 begin, i64 end) {
         for (i64 r = begin; r < end; ++r) {
@@ -208,6 +270,13 @@ void max_pool_backward(In<real> dy, In<real> x, Dims in, Dims out, Dims kernel, 
     const Argmax argmax(p);
     const Places places(p);
     const i64 planes = x.size() / p.in_size();
+    if (!places && TurnedPlanes::fit(p, planes))
+        return of_turned_planes(x, p, [&](i64 n, int i, const TurnedPlanes& turned) {
+            const real* const g = dy.data + n * p.out_size();
+            real* const to = dx.data + n * p.in_size();
+            std::memset(to, 0, p.in_size() * sizeof(real));
+            for (i64 o = 0; o < p.out_size(); ++o) to[turned.of(o, i)] += g[o];
+        });
     parallel_for(planes, 1 + 16384 / p.in_size(), [&](i64 begin, i64 end) {
         Scratch<i64> index(p.w.out);
         Scratch<lane_int> all(places.room());

@@ -11,7 +11,7 @@
 // with after `finish` because its window counts fewer.
 #pragma once
 #include "gathered.h"
-#include "window.h"
+#include "turned.h"
 
 BEGIN_KERNELS
 
@@ -104,7 +104,14 @@ template <class Kind> static void multiply_edges(const Kind& kind, const Axis& w
     for (i64 o = w.whole_end(); o < w.out; ++o) y[o] *= kind.column_factor(w, o);
 }
 
-struct RowPlace { i64 plane, d, h; };
+struct RowPlace {
+    i64 plane, d, h;
+    void next(i64 depth, i64 height) {
+        if (++h < height) return;
+        h = 0;
+        if (++d == depth) d = 0, ++plane;
+    }
+};
 static inline RowPlace row_place(i64 row, i64 depth, i64 height) {
     return {row / (depth * height), row / height % depth, row % height};
 }
@@ -209,12 +216,12 @@ template <class Kind> static void pool_forward(const Kind& kind, In<real> x, con
         });
     }
     if (p.out_size() == 0) return;
+    if (turns(p, planes)) return pool_turned(kind, x, p, y);
     parallel_for(planes * p.out_rows(), 1 + 65536 / (p.w.in * p.rows_under() + 64), [&](i64 begin, i64 end) {
         RowPooler<Kind> pooler(kind, p);
-        for (i64 r = begin; r < end; ++r) {
-            const RowPlace at = row_place(r, p.d.out, p.h.out);
+        RowPlace at = row_place(begin, p.d.out, p.h.out);
+        for (i64 r = begin; r < end; ++r, at.next(p.d.out, p.h.out))
             pooler.row(x.data + at.plane * p.in_size(), at.d, at.h, y.data + r * p.w.out);
-        }
     });
 }
 

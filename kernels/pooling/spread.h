@@ -18,14 +18,32 @@ template <class Kind> struct RowSpreader {
     const i64     before;          // zeros in front of the row of sums, so that windows may begin left of it
     Scratch<real> sums, spread;    // one output row and one input row, with room for whole vectors
     Scratch<Taps> taps;            // the inputs of each output of a row
+    Scratch<real> factors;         // of each output of a row, where windows are adaptive
+    const i64     most;            // outputs that cover one input, where that is to be looked up
+    Scratch<lane_int> covering;    // which they are: the first of every input, the second, ...; p.w.out for none
     i64           plane_before = -1;   // of the row that was made last, and what covered that
     Taps          d_before{}, h_before{};
     const real*   made = nullptr;
     RowSpreader(const Kind& kind, const Pool& p)
         : kind(kind), p(p), modest(p.w.modest()), before(modest ? p.w.reach() : 0),
           sums(p.w.out + 2 * before + (modest ? p.w.padding : 0) + 2 * LANES),
-          spread(p.w.in + 2 * before + (modest ? p.w.padding : 0) + 2 * LANES), taps(p.w.out) {
+          spread(p.w.in + 2 * before + (modest ? p.w.padding : 0) + 2 * LANES), taps(p.w.out),
+          factors(p.w.adaptive() ? p.w.out : 0), most(looked_up(p.w)), covering(most * (p.w.in + LANES)) {
         for (i64 o = 0; o < p.w.out; ++o) taps[o] = p.w.taps(o);
+        for (i64 o = 0; o < p.w.out && p.w.adaptive(); ++o) factors[o] = kind.column_factor(p.w, o);
+        for (i64 i = 0; i < p.w.in && most; ++i) {
+            const Taps over = p.w.covering(i);
+            for (i64 k = 0; k < most; ++k)
+                covering[k * (p.w.in + LANES) + i] = (lane_int)(k < over.count ? over.first + k : p.w.out);
+        }
+        for (i64 k = 0; k < most; ++k)
+            for (i64 i = p.w.in; i < p.w.in + LANES; ++i) covering[k * (p.w.in + LANES) + i] = (lane_int)p.w.out;
+    }
+
+    static i64 looked_up(const Axis& w) {
+        if (w.in > MOST_TURNED) return 0;
+        if (w.adaptive()) return w.out <= w.in ? 2 : 0;   // such windows overlap by one input
+        return w.out < LANES && w.stride > 1 && w.kernel <= 2 * w.stride ? w.kernel <= w.stride ? 1 : 2 : 0;
     }
 
     void add_rows(i64 plane, Taps d, Taps h) {
@@ -41,7 +59,7 @@ template <class Kind> struct RowSpreader {
                 });
             }
         if (p.w.adaptive())
-            for (i64 o = 0; o < p.w.out; ++o) sum[o] *= kind.column_factor(p.w, o);
+            for (i64 o = 0; o < p.w.out; ++o) sum[o] *= factors[o];
         else multiply_edges(kind, p.w, sum);
     }
 
@@ -57,6 +75,23 @@ template <class Kind> struct RowSpreader {
             for (i64 t = k - 2; t >= 0; --t) v += lanes.load(last + i - t);
             lanes.store(spread + i, v);
         });
+        return spread;
+    }
+
+    const real* look_up() {
+        real* const sum = sums + before;
+        sum[p.w.out] = 0;
+        const bool few = p.w.out < LANES;
+        const V all = few ? load(sum) : V{};
+        for (i64 i = 0; i < p.w.in; i += LANES) {
+            V v{};
+            for (i64 k = 0; k < most; ++k) {
+                M at;
+                std::memcpy(&at, covering + k * (p.w.in + LANES) + i, sizeof at);
+                v += few ? __builtin_shuffle(all, at) : gathered(sum, at);
+            }
+            store(spread + i, v);
+        }
         return spread;
     }
 
@@ -90,7 +125,7 @@ template <class Kind> struct RowSpreader {
         // rows under the same windows have the same gradient
         if (covered && !(plane == plane_before && over_d == d_before && over_h == h_before)) {
             add_rows(plane, over_d, over_h);
-            made = !modest ? gather() : !p.w.adaptive() && p.w.stride == 1 ? slide() : scatter();
+            made = most ? look_up() : !modest ? gather() : !p.w.adaptive() && p.w.stride == 1 ? slide() : scatter();
             plane_before = plane, d_before = over_d, h_before = over_h;
         }
         const real* const v = made;
@@ -114,10 +149,8 @@ template <class Kind> static void pool_backward(const Kind& kind, i64 size, cons
                             [&](i64 begin, i64 end) { spread_planes(kind, begin, end, p); });
     parallel_for(size / p.w.in, 1 + 32768 / (p.w.in * 4 + 64), [&](i64 begin, i64 end) {
         RowSpreader<Kind> spreader(kind, p);
-        for (i64 r = begin; r < end; ++r) {
-            const RowPlace at = row_place(r, p.d.in, p.h.in);
-            spreader.row(at.plane, at.d, at.h);
-        }
+        RowPlace at = row_place(begin, p.d.in, p.h.in);
+        for (i64 r = begin; r < end; ++r, at.next(p.d.in, p.h.in)) spreader.row(at.plane, at.d, at.h);
     });
 }
 

@@ -102,7 +102,7 @@ def walk(shape: Any, dim: int) -> tuple[tuple[int, ...], int, int]:
 
 
 def take_along_forward(k: Any, x: Any, index: Any, *, dim: int, wrap: bool) -> Any:
-    check_along(x, index, dim=dim, wrap=wrap)
+    check_shapes("gather", x.shape, index.shape, dim)
     y = k.empty(index.shape, x.dtype)
     if not x.shape:
         y[...] = x

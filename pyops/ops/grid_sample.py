@@ -81,44 +81,41 @@ def pixels(size: tuple[int, ...], corners: bool, dtype: np.dtype[Any]) -> Array:
 # ---- rows
 
 @lru_cache(4096)
-def plan(x: tuple[int, ...], grid: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Validates; returns the image as the kernel takes it, five axes, and the result's shape."""
+def plan(x: tuple[int, ...], grid: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Validates; returns the image as the kernel takes it, five axes, the result's shape, and the grid's
+    with one axis of positions."""
     axes = len(x) - 2
     if axes not in (2, 3) or len(grid) != axes + 2 or grid[-1] != axes or grid[0] != x[0]:
         raise ValueError("grid_sample: takes input (N, C, H, W) with grid (N, H', W', 2) or (N, C, D, H, W) "
                          f"with (N, D', H', W', 3), got {x} and {grid}")
     if min(x[2:]) < 1 or math.prod(x[2:]) >= 2**31:
         raise ValueError(f"grid_sample: an image must have 1 to 2^31 - 1 pixels a plane, got {x}")
-    return (*x[:2], *(1,) * (3 - axes), *x[2:]), (*x[:2], *grid[1:-1])
+    return (*x[:2], *(1,) * (3 - axes), *x[2:]), (*x[:2], *grid[1:-1]), (grid[0], math.prod(grid[1:-1]), axes)
 
 
 def check(x: Array, grid: Array, **_: Any) -> Any:
     return plan(x.shape, grid.shape)
 
 
-def positions(grid: Array) -> Array:
-    return grid.reshape(grid.shape[0], math.prod(grid.shape[1:-1]), grid.shape[-1])
-
-
 def forward(k: Any, x: Array, grid: Array, *, mode: int, around: int, corners: bool) -> Array:
-    image, shape = plan(x.shape, grid.shape)
+    image, shape, places = plan(x.shape, grid.shape)
     y: Array = k.empty(shape)
-    k.grid_sample(x.reshape(image), positions(grid), mode, around, corners, y)
+    k.grid_sample(x.reshape(image), grid.reshape(places), mode, around, corners, y)
     return y
 
 
 def input_gradient(k: Any, g: Array, grid: Array, *, size: tuple[int, ...], mode: int, around: int,
                    corners: bool) -> Array:
-    image, _ = plan((*g.shape[:2], *size), grid.shape)
+    image, _, places = plan((*g.shape[:2], *size), grid.shape)
     dx: Array = k.empty((*g.shape[:2], *size))
-    k.grid_sample_input_gradient(g, positions(grid), mode, around, corners, dx.reshape(image))
+    k.grid_sample_input_gradient(g, grid.reshape(places), mode, around, corners, dx.reshape(image))
     return dx
 
 
 def grid_gradient(k: Any, g: Array, x: Array, grid: Array, **how: Any) -> Array:
-    image, _ = plan(x.shape, grid.shape)
+    image, _, places = plan(x.shape, grid.shape)
     dgrid: Array = k.empty(grid.shape)
-    k.grid_sample_grid_gradient(g, x.reshape(image), positions(grid), *how.values(), positions(dgrid))
+    k.grid_sample_grid_gradient(g, x.reshape(image), grid.reshape(places), *how.values(), dgrid.reshape(places))
     return dgrid
 
 

@@ -90,15 +90,30 @@ def as_batch(x, matrix, lead):
     return contiguous(np.broadcast_to(x.reshape(matrix), lead + matrix[-2:])).reshape(math.prod(lead), *matrix[-2:])
 
 
-def matmul_forward(k, a, b):
-    ma, mb, lead, product, shape = check_matmul(a, b)
-    c = k.empty(shape)
+@lru_cache(4096)
+def batches(a, b):
+    """The shapes in which operands and product are given to the kernel, where none is to be repeated first."""
+    ma, mb, lead, product, _ = plan(a, b)
     # one matrix on the right: the batch is more rows on the left
     if math.prod(mb[:-2]) == 1 and len(ma) > 2:
         rows = product[0] * product[1]
-        k.gemm(a.reshape(1, rows, ma[-1]), b.reshape(1, *mb[-2:]), False, False, c.reshape(1, rows, mb[-1]))
-    else:
+        return (1, rows, ma[-1]), (1, *mb[-2:]), (1, rows, mb[-1])
+    counts = [math.prod(m[:-2]) for m in (ma, mb)]
+    if any(n != 1 and m[:-2] != lead for n, m in zip(counts, (ma, mb))):
+        return None
+    return (counts[0], *ma[-2:]), (counts[1], *mb[-2:]), product
+
+
+def matmul_forward(k, a, b):
+    ma, mb, lead, product, shape = plan(a.shape, b.shape)
+    c = k.empty(shape)
+    shapes = batches(a.shape, b.shape)
+    if shapes is None:
         k.gemm(as_batch(a, ma, lead), as_batch(b, mb, lead), False, False, c.reshape(product))
+    else:
+        left, right, result = shapes
+        k.gemm(a if a.shape == left else a.reshape(left), b if b.shape == right else b.reshape(right),
+               False, False, c if shape == result else c.reshape(result))
     return c
 
 

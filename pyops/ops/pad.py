@@ -37,7 +37,6 @@ def pad(input: Arrays, pad: Sequence[int], mode: str = "constant", value: float 
         pairs = tuple(map(index, pad))
     except TypeError:
         raise TypeError(f"pad: pad must be ints, got {pad!r}") from None
-    bounded(pairs, "pad", "pad")
     before, after = _per_axis(pairs, len(input.shape), mode)
     if mode == "circular" and min(before + after, default=0) < 0:   # what is cropped does not come back round
         input = PAD(input, before=_negative(before), after=_negative(after), mode="constant", value=0.0)
@@ -48,6 +47,7 @@ def pad(input: Arrays, pad: Sequence[int], mode: str = "constant", value: float 
 @lru_cache(4096)
 def _per_axis(pad, ndim, mode):
     """The list `pad` as (before, after), a number an axis each."""
+    bounded(pad, "pad", "pad")
     axes = len(pad) // 2
     if len(pad) % 2 or axes > ndim:
         raise ValueError(f"pad: pad must be at most {ndim} pairs for an input of {ndim} axes, got {pad!r}")

@@ -5,11 +5,13 @@ import math
 import operator
 from functools import lru_cache
 
+import numpy as np
+
 from ..core.late import LateFunctions
 from ..core.registry import Op
-from ..core.tensor import per_input
+from ..core.tensor import Tensor, per_input
 from ..core.types import Arrays
-from .shape import reshape, transpose
+from .shape import PERMUTE, RESHAPE, reshape, transpose
 from .spatial import bounded
 
 reference = LateFunctions("pyops.kernels.pixel_shuffle.reference")
@@ -38,10 +40,19 @@ def channel_shuffle(input: Arrays, groups: int) -> Arrays:
     """(N, groups x C, ...) with the channels of the groups in turn: channel g C + c becomes c groups +
     g. Raises ValueError where the channels are no multiple of groups. Source: Zhang et al. (2018)."""
     groups, shape = _factor("channel_shuffle", groups), tuple(input.shape)
+    if type(input) in (np.ndarray, Tensor) and len(shape) > 2 and not shape[1] % groups:   # the shortest way
+        apart, dims = _channels_apart(shape, groups)
+        return RESHAPE(PERMUTE(RESHAPE(input, shape=apart), dims=dims), shape=shape)
     if len(shape) < 3 or shape[1] % groups:
         raise ValueError(f"channel_shuffle: takes (N, C, ...) with C a multiple of groups {groups}, got {shape}")
     apart = reshape(input, (shape[0], groups, shape[1] // groups, *shape[2:]))
     return reshape(transpose(apart, 1, 2), shape)
+
+
+@lru_cache(4096)
+def _channels_apart(shape, groups):
+    """With an axis of groups, and the order of axes in which that one lies behind their channels."""
+    return (shape[0], groups, shape[1] // groups, *shape[2:]), (0, 2, 1, *range(3, len(shape) + 1))
 
 
 def _factor(name, value):

@@ -40,7 +40,7 @@ def _axes(value, n, op, name, least):
 
 def bounded(values: tuple[int, ...], op: str, name: str) -> tuple[int, ...]:
     """`values`, each within 31 bits and a sign. Raises ValueError with the rule."""
-    if any(abs(v) > MOST for v in values):
+    if values and (max(values) > MOST or min(values) < -MOST):
         raise ValueError(f"{op}: {name} must be below 2^31, got {values[0] if len(values) == 1 else values}")
     return values
 

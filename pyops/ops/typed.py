@@ -49,6 +49,8 @@ def alike(op: str, a: Any, b: Any) -> tuple[Any, Any]:
     without axes, takes the other's type unless it is of a greater kind (truth, whole, float).
     TypeError for two numbers.
     """
+    if type(a) is type(b) is np.ndarray and a.dtype is b.dtype:   # the usual call, and the shortest way
+        return a, b
     a, b = plain(a), plain(b)
     a, b = python_float(a, b), python_float(b, a)
     if is_number(a) and is_number(b):
@@ -113,11 +115,13 @@ def pair(name: str, gradient: Any = None, result: Any = None, takes: str = "biuf
     """The row of y = f(a, b), which broadcast; result: the type of y, None for theirs.
     takes: as in `one`."""
     def forward(k: Any, a: Any, b: Any) -> Any:
-        one_type(name, a, b)
-        if a.dtype.kind not in takes:   # the kernel would write nothing
-            raise TypeError(f"{name.removeprefix('whole_')}: takes no {a.dtype}")
+        dtype = a.dtype
+        if dtype is not b.dtype:
+            one_type(name, a, b)
+        if dtype.kind not in takes:   # the kernel would write nothing
+            raise TypeError(f"{name.removeprefix('whole_')}: takes no {dtype}")
         shape, *layout = plan(name, a.shape, b.shape)
-        y = k.empty(shape, result or a.dtype)
+        y = k.empty(shape, result or dtype)
         getattr(k, name)(a, b, *layout, y)
         return y
     return Op(name, "aa", forward, getattr(reference, name), gradient,

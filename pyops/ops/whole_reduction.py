@@ -2,7 +2,10 @@
 one axis at a time."""
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from ..core.late import LateFunctions
 from ..core.registry import Op
@@ -16,12 +19,22 @@ reference = LateFunctions("pyops.kernels.typed.reference")
 __all__ = ["all", "any"]
 
 
+LONG = np.dtype(np.int64)
+
+
+@lru_cache(4096)
+def folded(shape: tuple[int, ...], dim: int) -> tuple[tuple[int, ...], int, int, int]:
+    """The result's shape, and the lines before the axis, their length, and those behind it."""
+    return (*shape[:dim], 1, *shape[dim + 1:]), *around(shape, dim)
+
+
 def along_axis(name: str, result: Any = None, **defaults: Any) -> Op:
     """The row of a reduction of one axis, which stays as one of length 1; result: the type of y,
     None for that of x."""
     def forward(k: Any, x: Any, *, dim: int, **attrs: Any) -> Any:
-        y = k.empty((*x.shape[:dim], 1, *x.shape[dim + 1:]), result or x.dtype)
-        getattr(k, name)(x, *around(x.shape, dim), *{**defaults, **attrs}.values(), y)
+        shape, *lines = folded(x.shape, dim)
+        y = k.empty(shape, result or x.dtype)
+        getattr(k, name)(x, *lines, *({**defaults, **attrs} if defaults else attrs).values(), y)
         return y
 
     def check(x: Any, *, dim: int, **_: Any) -> None:
@@ -52,9 +65,10 @@ def is_whole(x: Any) -> bool:
 def of_whole(name: str, x: Any, dims: Any, shape: Any) -> Any:
     """The sum, prod, amax or amin over `dims`, of `shape`; sums and products are int64."""
     if name in ("sum", "prod"):
-        x = as_type(x, "int64")
+        x = x if type(x) is np.ndarray and x.dtype is LONG else as_type(x, LONG)
     row = {"sum": WHOLE_SUM, "prod": WHOLE_PROD, "amax": ANY_MAX, "amin": ANY_MIN}[name]
-    return reshape(reduced(row, x, dims, True), shape)
+    y = reduced(row, x, dims, True)
+    return y.reshape(shape) if type(y) is np.ndarray else reshape(y, shape)
 
 
 def place_of_extreme(row: Op, x: Any, dim: int | None, keepdim: bool, last: bool = False) -> Any:
