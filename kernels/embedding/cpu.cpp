@@ -8,29 +8,54 @@
 
 BEGIN_KERNELS
 
-constexpr i64 AHEAD = 2, FETCHED = 1024;   // rows that are fetched ahead, and values of each
+constexpr i64 FETCHED = 1024;   // values of a row that are fetched ahead
 
 // bad becomes the position of the first index that is no row, or -1; then nothing is read from weight.
 void embedding(In<i64> index, In<real> weight, Out<real> y, Out<i64> bad) {
     const i64 n = index.size(), rows = weight.dim(0), width = weight.dim(1);
     bad.data[0] = -1;
-    for (i64 p = 0; p < n; ++p)
+    const i64 ahead = width <= 128 ? 8 : 2;   // rows that are fetched
+    constexpr i64 TOGETHER = 16;
+    const auto wrong = [=](i64 p) {   // of so many indices, compared at once
+        bool any = false;
+        for (i64 i = p; i < p + TOGETHER; ++i)
+            any |= std::uint64_t(read_once(index.data + i)) >= std::uint64_t(rows);
+        return any;
+    };
+    i64 right = 0;
+    while (right + TOGETHER <= n && !wrong(right)) right += TOGETHER;
+    for (i64 p = right; p < n; ++p)
         if (const i64 r = read_once(index.data + p); r < 0 || r >= rows) {
             bad.data[0] = p;
             return;
         }
-    parallel_for(n, 1 + 32768 / (width + 1), [&](i64 begin, i64 end) {
-        for (i64 p = begin; p < end; ++p) {
-            if (p + AHEAD < end)
-                if (const i64 next = read_once(index.data + p + AHEAD); next >= 0 && next < rows)
-                    for (i64 i = 0; i < width && i < FETCHED; i += 64 / sizeof(real))
-                        __builtin_prefetch(weight.data + next * width + i);
-            i64 r = read_once(index.data + p);   // another thread may have changed it since it was checked
+    parallel_for(n, 1 + 16384 / (width + 16), [=](i64 begin, i64 end) {
+        const i64* const at = index.data;
+        const auto row_at = [=](i64 p) {
+            i64 r = read_once(at + p);   // another thread may have changed it since it was checked
             r     = r < 0 ? 0 : r < rows ? r : rows - 1;
-            const real* const row = weight.data + r * width;
+            return weight.data + r * width;
+        };
+        const auto copy = [&](auto vectors, i64 p) {   // of so many vectors, or of any number
+            const real* const row = row_at(p);
             real* const out = y.data + p * width;
-            for_vectors(width, [=](i64 i, auto lanes) { lanes.store(out + i, lanes.load(row + i)); });
-        }
+            if constexpr (vectors() > 0)
+                for (int v = 0; v < vectors(); ++v) store(out + v * LANES, load(row + v * LANES));
+            else for_vectors(width, [=](i64 i, auto lanes) { lanes.store(out + i, lanes.load(row + i)); });
+        };
+        const auto all = [&](auto vectors) {
+            for (i64 p = begin; p < end; ++p) {
+                if (p + ahead < end) {
+                    const real* const next = row_at(p + ahead);
+                    for (i64 i = 0; i < width && i < FETCHED; i += 64 / sizeof(real)) __builtin_prefetch(next + i);
+                }
+                copy(vectors, p);
+            }
+        };
+        if (width == LANES) all(std::integral_constant<int, 1>{});
+        else if (width == 2 * LANES) all(std::integral_constant<int, 2>{});
+        else if (width == 4 * LANES) all(std::integral_constant<int, 4>{});
+        else all(std::integral_constant<int, 0>{});
     });
 }
 

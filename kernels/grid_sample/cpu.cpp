@@ -147,7 +147,7 @@ template <int N> struct Image {
 };
 
 // Vectors of outputs that are worth a thread.
-template <int T, int N> static i64 grain(i64 channels) { return 1 + 2048 / (channels * Taps<T, N>::P + 12); }
+template <int T, int N> static i64 grain(i64 channels) { return 1 + 1024 / (channels * Taps<T, N>::P + 12); }
 
 template <int T, int N, bool ALL>
 static void sample(const Taps<T, N>& taps, const real* x, i64 channels, i64 plane, i64 outputs, int count, real* y) {
@@ -184,12 +184,32 @@ static void sample_last(const Taps<T, N>& taps, const real* x, i64 channels, i64
     }
 }
 
+// The same where all vectors are whole and no tap lies outside.
+template <int T, int N>
+static void sample_whole(const Taps<T, N>& taps, const real* x, i64 channels, i64 outputs, real* y) {
+    constexpr int P = Taps<T, N>::P;
+    lane_int index[P][LANES];
+    real weight[P][LANES];
+    std::memcpy(index, taps.index, sizeof index), std::memcpy(weight, taps.weight, sizeof weight);
+    for (i64 c = 0; c < channels; c += LANES) {
+        V of[LANES];
+        #pragma GCC unroll 16
+        for (int i = 0; i < LANES; ++i) {
+            of[i] = V{};
+            for (int p = 0; p < P; ++p) of[i] += weight[p][i] * load(x + index[p][i] * channels + c);
+        }
+        interleave(of);
+        #pragma GCC unroll 16
+        for (int r = 0; r < LANES; ++r) store(y + (c + r) * outputs, of[r]);
+    }
+}
+
 template <int T, int N> static void forward_last(In<real> x, In<real> grid, i64 around, bool corners, Out<real> y) {
     const Image<N> image(x.shape, grid, around, corners);
     const i64 vectors = (image.outputs + LANES - 1) / LANES, blocks = (image.plane + LANES - 1) / LANES;
     const i64 size = image.channels * image.plane;
     Scratch<real> last(x.size());
-    parallel_for(x.dim(0) * blocks, 1 + 2048 / image.channels, [&](i64 begin, i64 end) {
+    parallel_for(x.dim(0) * blocks, 1 + 768 / image.channels, [&](i64 begin, i64 end) {
         for (i64 b = begin; b < end; ++b) {
             const i64 n = b / blocks, p = b % blocks * LANES;
             channels_last(x.data + n * size, image.channels, image.plane, p,
@@ -200,15 +220,19 @@ template <int T, int N> static void forward_last(In<real> x, In<real> grid, i64 
         for (i64 v = begin; v < end; ++v) {
             const i64 n = v / vectors, o = v % vectors * LANES, left = image.outputs - o;
             const int count = left < LANES ? (int)left : LANES;
-            sample_last<T, N>(Taps<T, N>(grid, image.axes, n, o, count), last + n * size, image.channels,
-                              image.outputs, count, y.data + n * image.channels * image.outputs + o);
+            const Taps<T, N> taps(grid, image.axes, n, o, count);
+            const real* const from = last + n * size;
+            real* const to = y.data + n * image.channels * image.outputs + o;
+            if (T < 4 && taps.all && count == LANES && image.channels % LANES == 0)
+                sample_whole<T, N>(taps, from, image.channels, image.outputs, to);
+            else sample_last<T, N>(taps, from, image.channels, image.outputs, count, to);
         }
     });
 }
 
 template <int T, int N> static void forward(In<real> x, In<real> grid, i64 around, bool corners, Out<real> y) {
     const Image<N> image(x.shape, grid, around, corners);
-    if (image.channels >= 8 && image.outputs * Taps<T, N>::P >= image.plane * 2)   // what a sample says alone
+    if (image.channels >= 8 && image.outputs * Taps<T, N>::P * 2 >= image.plane)   // what a sample says alone
         return forward_last<T, N>(x, grid, around, corners, y);
     const i64 vectors = (image.outputs + LANES - 1) / LANES;
     parallel_for(x.dim(0) * vectors, grain<T, N>(image.channels), [&](i64 begin, i64 end) {

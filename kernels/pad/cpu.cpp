@@ -37,7 +37,11 @@ static inline void copy(const real* x, i64 n, real* y) {
     store(y + n - LANES, load(x + n - LANES));   // may overlap the one before: cheaper than a partial store
 }
 
-static void fill(real value, i64 n, real* y) {
+static inline void fill(real value, i64 n, real* y) {
+    if (n < 4) {   // an edge
+        for (i64 i = 0; i < n; ++i) y[i] = value;
+        return;
+    }
     for_vectors(n, [&](i64 i, auto lanes) { lanes.store(y + i, splat(value)); });
 }
 
@@ -125,10 +129,40 @@ struct Walk {
     }
 };
 
+// A constant beside rows of a few vectors: each is read where it lies and written once, its edges with it.
+template <int VECTORS> static void pad_short_rows(In<real> x, Dims before, real value, Out<real> y) {
+    const i64 width = y.last(), rows = y.size() / width;
+    const Row row(before[y.ndim - 1], x.last(), width);
+    LaneRange inside[VECTORS];
+    V         edge[VECTORS];
+    const auto in_vector = [](i64 at, int v) { return (int)clamp(at - v * LANES, 0, LANES); };
+    for (int v = 0; v < VECTORS; ++v) {
+        const int first = in_vector(row.begin, v), last = in_vector(row.end, v);
+        inside[v] = lane_range(first, last);
+        edge[v] = (lane_index() >= (lane_int)first) & (lane_index() < (lane_int)last) ? V{} : splat(value);
+    }
+    const int left = (int)(width - (VECTORS - 1) * LANES);
+    parallel_for(rows, 1 + 16384 / (width + 1), [=](i64 begin, i64 end) {
+        Walk walk(CONSTANT, x.shape, y.shape, before, 0, y.ndim, begin);
+        real* to = y.data + begin * width;
+        for (i64 r = begin; r < end; ++r, walk.next(), to += width) {
+            const i64 from = walk.source_row();
+            const real* const values = x.data + from * row.in - row.before;
+            #pragma GCC unroll 4
+            for (int v = 0; v < VECTORS; ++v) {
+                const V some = from < 0 ? splat(value)
+                                        : as_real(as_int(load(values + v * LANES, inside[v])) | as_int(edge[v]));
+                if (v < VECTORS - 1) store(to + v * LANES, some);
+                else store(to + v * LANES, some, left);
+            }
+        }
+    });
+}
+
 template <Mode mode> static void pad_rows(In<real> x, Dims before, real value, Out<real> y) {
     const i64 width = y.last(), rows = width ? y.size() / width : 0;
     const Row row(before[y.ndim - 1], x.last(), width);
-    parallel_for(rows, 1 + 32768 / (width + 1), [&](i64 begin, i64 end) {
+    parallel_for(rows, 1 + 16384 / (width + 1), [&](i64 begin, i64 end) {
         Walk walk(mode, x.shape, y.shape, before, 0, y.ndim, begin);
         for (i64 r = begin; r < end; ++r, walk.next()) {
             const i64 from = walk.source_row();
@@ -139,6 +173,11 @@ template <Mode mode> static void pad_rows(In<real> x, Dims before, real value, O
 }
 
 void pad(In<real> x, Dims before, i64 mode, double value, Out<real> y) {
+    if (mode == CONSTANT && VECTOR_BYTES > 16 && y.size()) {
+        if (y.last() <= LANES) return pad_short_rows<1>(x, before, (real)value, y);
+        if (y.last() <= 2 * LANES) return pad_short_rows<2>(x, before, (real)value, y);
+        if (y.last() <= 3 * LANES) return pad_short_rows<3>(x, before, (real)value, y);
+    }
     switch (mode) {
         case CONSTANT: return pad_rows<CONSTANT>(x, before, (real)value, y);
         case REFLECT: return pad_rows<REFLECT>(x, before, (real)value, y);

@@ -47,6 +47,7 @@ def along_axis(name: str, result: Any = None, **defaults: Any) -> Op:
 
 WHOLE_SUM, WHOLE_PROD, ANY_MAX, ANY_MIN = (along_axis(name)
                                            for name in ("whole_sum", "whole_prod", "any_max", "any_min"))
+ROWS = {"sum": WHOLE_SUM, "prod": WHOLE_PROD, "amax": ANY_MAX, "amin": ANY_MIN}
 ANY_ARGMAX, ANY_ARGMIN = (along_axis(name, "int64", last=False) for name in ("any_argmax", "any_argmin"))
 
 
@@ -66,8 +67,7 @@ def of_whole(name: str, x: Any, dims: Any, shape: Any) -> Any:
     """The sum, prod, amax or amin over `dims`, of `shape`; sums and products are int64."""
     if name in ("sum", "prod"):
         x = x if type(x) is np.ndarray and x.dtype is LONG else as_type(x, LONG)
-    row = {"sum": WHOLE_SUM, "prod": WHOLE_PROD, "amax": ANY_MAX, "amin": ANY_MIN}[name]
-    y = reduced(row, x, dims, True)
+    y = ROWS[name](x, dim=dims[0]) if len(dims) == 1 else reduced(ROWS[name], x, dims, True)
     return y.reshape(shape) if type(y) is np.ndarray else reshape(y, shape)
 
 
