@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from .. import _C
 from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Tensor, per_input
@@ -40,9 +41,13 @@ def channel_shuffle(input: Arrays, groups: int) -> Arrays:
     """(N, groups x C, ...) with the channels of the groups in turn: channel g C + c becomes c groups +
     g. Raises ValueError where the channels are no multiple of groups. Source: Zhang et al. (2018)."""
     groups, shape = _factor("channel_shuffle", groups), tuple(input.shape)
-    if type(input) in (np.ndarray, Tensor) and len(shape) > 2 and not shape[1] % groups:   # the shortest way
+    if type(input) in (np.ndarray, Tensor) and len(shape) > 2 and not shape[1] % groups:   # the shortest ways
         apart, dims = _channels_apart(shape, groups)
-        return RESHAPE(PERMUTE(RESHAPE(input, shape=apart), dims=dims), shape=shape)
+        x = input.data if type(input) is Tensor else input
+        if x is not input and input.requires_grad or x.dtype.kind not in "fiub" or not x.flags.c_contiguous:
+            return RESHAPE(PERMUTE(RESHAPE(input, shape=apart), dims=dims), shape=shape)
+        y = _C.contiguous(x.reshape(apart).transpose(dims)).reshape(shape)
+        return y if x is input else Tensor(y)
     if len(shape) < 3 or shape[1] % groups:
         raise ValueError(f"channel_shuffle: takes (N, C, ...) with C a multiple of groups {groups}, got {shape}")
     apart = reshape(input, (shape[0], groups, shape[1] // groups, *shape[2:]))
