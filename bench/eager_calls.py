@@ -162,6 +162,10 @@ POOLING = [
     call("adaptive_avg_pool1d", (16, 256, 100), output_size=7),
     call("adaptive_avg_pool3d", (4, 512, 2, 7, 7), output_size=1),
     call("max_unpool2d", (2, 64, 14, 14), Ids((2, 64, 14, 14), 784), kernel_size=2),
+    call("adaptive_avg_pool1d", (8, 128, 50), output_size=5),
+    call("adaptive_avg_pool2d", (4, 64, 14, 14), output_size=3),
+    call("adaptive_max_pool1d", (16, 64, 100), output_size=7), call("max_pool2d", (1, 64, 28, 28), kernel_size=4),
+    call("avg_pool3d", (2, 16, 12, 12, 12), kernel_size=3),
 ]
 
 NORMS = [
@@ -231,7 +235,9 @@ PRODUCTS = [
     call("scaled_dot_product_attention", (4, 4, 33, 40), (4, 4, 65, 40), (4, 4, 65, 40)),
     call("linear", (7, 33), (65, 33), (65,)), call("matmul", (256, 3, 3), (256, 3, 3)),
     call("bmm", (64, 17, 33), (64, 33, 19)), call("matmul", (1, 4096), (4096, 4096)),
-    call("matmul", (8, 100, 1), (8, 1, 100)), call("cdist", (100, 64), (200, 64)), call("pdist", (64, 32)),
+    call("matmul", (1000, 3, 3), (1000, 3, 1)), call("bmm", (128, 12, 12), (128, 12, 12)),
+    call("matmul", (512, 2, 2), (512, 2, 2)), call("matmul", (8, 100, 1), (8, 1, 100)),
+    call("cdist", (100, 64), (200, 64)), call("pdist", (64, 32)),
     call("scaled_dot_product_attention", (64, 4, 49, 32), (64, 4, 49, 32), (64, 4, 49, 32)),
 ]
 
@@ -274,7 +280,13 @@ MOVES = [
     call("sort", (100, 64), dim=0, smooth=False), call("sort", Ids((32, 2000), 1 << 40), smooth=False),
     call("take_along_dim", (64, 100), Ids((64, 5), 100), dim=1), call("gather", (8400, 4), Ids((300, 4), 8400), dim=0),
     call("scatter_add", (100, 64), Ids((300, 64), 100), (300, 64), dim=0), call("triu", (8, 32, 32)),
-    call("channel_shuffle", (1, 240, 28, 28), groups=3),
+    call("channel_shuffle", (1, 240, 28, 28), groups=3), call("channel_shuffle", (1, 116, 28, 28), groups=2),
+    call("channel_shuffle", (1, 24, 56, 56), groups=4), call("embedding", Ids((32, 100), 100), (100, 16)),
+    call("pad", (8, 8, 16, 16), pad=(2, 2, 2, 2), mode="replicate"),
+    call("pad", (2, 4, 8, 20, 20), pad=(2, 2, 0, 1, 1, 1)),
+    call("gather", (64, 1000), Ids((64, 100), 1000), dim=1), call("triu", (64, 64)),
+    call("tile", (64, 100), dims=(2, 4)),
+    call("grid_sample", (1, 3, 32, 32), (1, 32, 32, 2), mode="nearest", align_corners=False),
     call("interpolate", (1, 16, 16, 16, 16), scale_factor=2.0, mode="trilinear"),
     call("fold", (2, 288, 784), output_size=(28, 28), kernel_size=3, padding=1),
     call("grid_sample", (2, 16, 28, 28), (2, 28, 28, 2), mode="nearest", align_corners=False),

@@ -4,6 +4,7 @@ from ...core.cases import A, bad, case
 CASES = {
     "pad": [
         case("constant_1_axis", "pad", A(2, 3, 35), (1, 2), value=1.5, batch=True),
+        case("constant_long_rows", "pad", A(2, 3, 70), (2, 1), value=-0.5),
         case("constant_2_axes", "pad", A(2, 3, 5, 18), (1, 2, 3, 0), batch=True),
         case("constant_4_axes", "pad", A(2, 3, 4, 5), [0, 1, 2, 0, 1, 1, 1, 0], value=-2.0),
         case("constant_alternate_axes", "pad", A(2, 3, 2, 3, 2, 3), (0, 0, 1, 0, 0, 0, 0, 2, 0, 0, 1, 1)),

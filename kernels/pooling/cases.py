@@ -93,6 +93,9 @@ CASES = {
         # torch refuses its gradient
         case("adaptive_no_output", "adaptive_max_pool2d", A(1, 2, 5, 5), (0, 2), torch=None),
         case("adaptive_1d", "adaptive_max_pool1d", A(2, 3, 29, values="distinct"), 6, batch=True),
+        case("adaptive_many_planes", "adaptive_max_pool2d", A(2, 9, 7, 11, values="distinct"), (3, 4), batch=True),
+        case("far_apart", "max_pool2d", A(2, 17, 9, 14, values="distinct"), 4, batch=True),
+        case("far_apart_gaps", "max_pool2d", A(3, 11, 8, 16, values="distinct"), 3, 5, ceil_mode=True, batch=True),
         case("adaptive_3d", "adaptive_max_pool3d", A(1, 2, 5, 7, 8, values="distinct"), (2, None, 3)),
         case("plane", "global_max_pool", A(2, 5, 9, 11, values="distinct"), torch=_global_torch("max"),
              batch=True),
@@ -114,6 +117,9 @@ CASES = {
         case("adaptive_unequal", "adaptive_avg_pool2d", A(2, 3, 10, 13), (4, 5), batch=True),
         case("adaptive_more_outputs_than_inputs", "adaptive_avg_pool2d", A(1, 2, 3, 5), 7),
         case("adaptive_wide", "adaptive_avg_pool2d", A(1, 1, 4, 5001), (3, 7)),
+        case("adaptive_many_planes", "adaptive_avg_pool2d", A(2, 9, 7, 11), (3, 4), batch=True),
+        case("far_apart", "avg_pool2d", A(2, 17, 9, 14), 4, batch=True),
+        case("far_apart_gaps", "avg_pool2d", A(3, 11, 8, 16), 3, 5, ceil_mode=True, batch=True),
         case("adaptive_equal", "adaptive_avg_pool2d", A(2, 3, 12, 24), (None, 12), batch=True),
         case("adaptive_to_one", "adaptive_avg_pool2d", A(2, 5, 7, 7), 1, batch=True),
         # torch refuses its gradient
