@@ -72,6 +72,9 @@ def test_every_kernel_of_programs_is_in_some_case(monkeypatch):
             x, weight = np.ones((rows, 48), np.float32), np.ones((64, 48), np.float32)
             program = pyops.compile(lambda x, w=weight: F.linear(x, w), x, weights=weights)
             called.update(s.kernel for s in program.steps)
+    monkeypatch.setenv("PYOPS_FORCE_ALGO", "stride_two")   # whose filters are made in the run
+    pyops.compile(lambda x: F.conv_transpose2d(x, np.ones((16, 16, 4, 4), np.float32), stride=2, padding=1),
+                  np.ones((1, 16, 12, 12), np.float32), memory="lean")
     rows = [name for file in (*ROOT.glob("csrc/program.inc"), *ROOT.glob("kernels/*/program.inc"))
             for name in re.findall(r"^[A-Z_]*KERNEL\((\w+),", file.read_text(), flags=re.M)]
     assert len(rows) >= 27

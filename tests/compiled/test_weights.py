@@ -2,6 +2,8 @@
 import numpy as np
 import pytest
 
+import pyops
+import pyops.functional as F
 from pyops import _C
 from pyops.graph import line, packing
 from pyops.graph.passes import fold_batch_norm
@@ -136,3 +138,16 @@ def test_parities_of_transposed_filters(shape, lie, backend):
     for padding in [(0, 0), (1, 1), (1, 2), (2, 3)]:
         want = packing.square(kernels, packing.transposed_parities(w, padding))
         assert np.array_equal(packing.transposed_square(kernels, lie(w), padding), want)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_transposed_filters_that_are_made_in_the_run(padding, monkeypatch):
+    monkeypatch.setenv("PYOPS_FORCE_ALGO", "stride_two")
+    x = RNG.standard_normal((2, 17, 9, 11)).astype(np.float32)
+    w = RNG.standard_normal((17, 21, 4, 4)).astype(np.float32)
+    lean, fast = (pyops.compile(lambda x: F.conv_transpose2d(x, w, stride=2, padding=padding), x, memory=way)
+                  for way in ("lean", "fast"))
+    assert [s.algorithm for s in lean.steps if s.kernel == "winograd_transposed"] == ["stride_two"]
+    want = F.conv_transpose2d(x.astype(np.float64), w.astype(np.float64), stride=2, padding=padding)
+    for program in (lean, fast):
+        assert np.abs(program(x) - want).max() < 2e-5 * np.abs(want).max()
