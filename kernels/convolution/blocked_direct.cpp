@@ -60,6 +60,7 @@ void convolve_row(const Layer& l, const Phase& p, const Span& span, const Tiling
                   const real* input, i64 sample, i64 oy, i64 k0, i64 k1, const Following& following,
                   const NextFilters& next) {
     const i64 length = span.end - span.begin;
+    const bool half_last = l.ends_in_half(k1);
     const i64 row = (oy * p.place_h + p.at_h) * l.y.w + p.at_w;
     Ahead ahead{nullptr, l.x.h * l.x.w * STEP, 0, 0, (k1 - k0 + t.q - 1) / t.q,
                 outgrows(l.y.n * l.y.blocks * BLOCK, l.y.h * l.y.w)};
@@ -67,23 +68,25 @@ void convolve_row(const Layer& l, const Phase& p, const Span& span, const Tiling
     ahead.y_shift = Ahead::shift(t.q * TILE_LINES, r.count * ((r.channels + BLOCK - 1) / BLOCK));
     for (i64 k = k0; k < k1; k += t.q, ++ahead.turn) {
         const int q = (int)least(t.q, k1 - k);
-        for (i64 i = 0; i < t.tiles; ++i) {
-            const i64 from = span.begin + length * i / t.tiles, to = span.begin + length * (i + 1) / t.tiles,
+        const bool half = half_last && k + q == k1 && has_half_tile(q);
+        const i64 tiles = half ? half_tiles(length, t.tiles) : t.tiles;
+        for (i64 i = 0; i < tiles; ++i) {
+            const i64 from = span.begin + length * i / tiles, to = span.begin + length * (i + 1) / tiles,
                       at = (row + from * p.place_w) * BLOCK;
             const Target target{l.y.at(sample, k) + at, l.residual ? l.residual.at(sample, k) + at : nullptr,
                                 p.place_w * BLOCK,      l.y.plane(),
                                 l.residual.plane(),     l.bias ? l.bias + k * BLOCK : nullptr};
             if (following.x && STEP == 1) {
                 if (k == k0)
-                    fetch_channels(l, following, following.lines * i / t.tiles, following.lines * (i + 1) / t.tiles);
+                    fetch_channels(l, following, following.lines * i / tiles, following.lines * (i + 1) / tiles);
             } else if (following.x) {
-                const i64 begin = following.lines * i / t.tiles;
+                const i64 begin = following.lines * i / tiles;
                 ahead.x         = following.x + begin * STEP;
-                ahead.lines     = following.lines * (i + 1) / t.tiles - begin;
+                ahead.lines     = following.lines * (i + 1) / tiles - begin;
             } else if (STEP == BLOCK) {
                 next.fetch(ahead, l, r, k, t.q, i);
             }
-            tile_of<STEP>((int)(to - from), q, ahead)(input + from * STEP, l.weight + k * l.w_filter, r, target,
+            tile_of<STEP>((int)(to - from), q, ahead, half)(input + from * STEP, l.weight + k * l.w_filter, r, target,
                                                l.epilogue, ahead);
         }
     }
@@ -123,7 +126,8 @@ void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 en
             const i64 k_end = least(k + MAX_Q, k1);
             Tiling tilings[Spans::MOST];
             for (int i = 0; i < source.spans.count; ++i)
-                tilings[i] = tiling(source.spans.spans[i].end - source.spans.spans[i].begin, k_end - k);
+                tilings[i] = tiling(source.spans.spans[i].end - source.spans.spans[i].begin, k_end - k,
+                                    l.ends_in_half(k_end));
             for (i64 oy = begin; oy < end; ++oy)
                 for (int i = 0; i < source.spans.count; ++i) {
                     const Span& span = source.spans.spans[i];
@@ -133,12 +137,13 @@ void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 en
         return;
     }
     // Filters that outgrow the second-level cache are taken one tile's after the other, by all rows.
-    const Tiling t = tiling(source.spans.spans[0].end, k1 - k0);
+    const Tiling t = tiling(source.spans.spans[0].end, k1 - k0, l.ends_in_half(k1));
     const bool apart = (k1 - k0) * l.w_filter * (i64)sizeof(real) > FILTERS_BYTES;
     const i64 together = apart ? t.q : k1 - k0;
     for (i64 k = k0; k < k1; k += together) {
         const i64 k_end = least(k + together, k1);
-        const Tiling tiles = k_end - k == k1 - k0 ? t : tiling(source.spans.spans[0].end, k_end - k);
+        const Tiling tiles = k_end - k == k1 - k0 ? t : tiling(source.spans.spans[0].end, k_end - k,
+                                                                       l.ends_in_half(k_end));
         // The list of taps holds for every row that has all of them, or else is made anew.
         i64 n = 0;
         bool whole = false;
@@ -281,15 +286,16 @@ void convolve_pixels(const PixelRun& run, i64 first, i64 last, const Epilogue& e
     const TileTap tap{0, 0};
     const i64 w_filter = (run.channels + BLOCK - 1) / BLOCK * BLOCK * BLOCK;
     const Reduction r{&tap, 1, run.channels, run.x_block, BLOCK * BLOCK, w_filter};
-    const Tiling t = tiling(run.pixels, last - first);
+    const Tiling t = tiling(run.pixels, last - first, run.half);
     // Weights that outgrow the second-level cache are met a tile's after the other, by all pixels.
     const bool by_filters = (last - first) * w_filter * (i64)sizeof(real) > FILTERS_BYTES;
     Ahead ahead{nullptr, run.x_block, 0, 0, by_filters ? 1 : (last - first + t.q - 1) / t.q, run.far_y};
     ahead.x_shift = Ahead::shift(run.pixels / t.tiles + 1, ahead.turns);
     ahead.y_shift = Ahead::shift(t.q * TILE_LINES, (run.channels + BLOCK - 1) / BLOCK);
-    const auto tile = [&](i64 i, i64 k) {
-        const i64 from = run.pixels * i / t.tiles, to = run.pixels * (i + 1) / t.tiles;
+    const auto tile = [&](i64 i, i64 tiles, i64 k) {
+        const i64 from = run.pixels * i / tiles, to = run.pixels * (i + 1) / tiles;
         const int q = (int)least(t.q, last - k);
+        const bool half = run.half && k + q == last && has_half_tile(q);
         ahead.x     = run.far_x && (!by_filters || k == first) ? run.x + to * BLOCK : nullptr;   // the next tile's
         ahead.lines = to - from;
         ahead.turn  = by_filters ? 0 : (k - first) / t.q;
@@ -299,24 +305,32 @@ void convolve_pixels(const PixelRun& run, i64 first, i64 last, const Epilogue& e
                             run.y_block,
                             run.residual_block,
                             run.bias ? run.bias + k * BLOCK : nullptr};
-        tile_of<BLOCK>((int)(to - from), q, ahead)(run.x + from * BLOCK, run.weight + k * w_filter, r, target, e,
-                                                   ahead);
+        tile_of<BLOCK>((int)(to - from), q, ahead, half)(run.x + from * BLOCK, run.weight + k * w_filter, r, target,
+                                                         e, ahead);
     };
+    // half a block that has other tiles comes last
+    const i64 others = run.half ? half_tiles(run.pixels, t.tiles) : t.tiles, end = others == t.tiles ? last : last - 1;
     if (by_filters)
-        for (i64 k = first; k < last; k += t.q)
-            for (i64 i = 0; i < t.tiles; ++i) tile(i, k);
+        for (i64 k = first; k < end; k += t.q)
+            for (i64 i = 0; i < t.tiles; ++i) tile(i, t.tiles, k);
     else
         for (i64 i = 0; i < t.tiles; ++i)
-            for (i64 k = first; k < last; k += t.q) tile(i, k);
+            for (i64 k = first; k < end; k += t.q) tile(i, t.tiles, k);
+    if (end < last)
+        for (i64 i = 0; i < others; ++i) tile(i, others, end);
 }
 
 // weight: (filter blocks, channel blocks of a group, R, S, 16 channels, 16 filters); groups are whole
 // blocks of channels and filters.
+// A bias that ends 8 lanes before y's blocks says that these lanes have no filters.
 // With scale and shift, whole blocks, the input is max(x scale + shift, 0); with gate, (n,
 // channels), it is x gate.
 void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In<real> gate, In<real> weight,
                  In<real> bias, InMap<real> residual, Window window, i64 groups, Act act, OutMap<real> y) {
     Layer l = layer_of(x, weight, bias, residual, channels, groups, Epilogue(act), y);
+    const WholeBias whole(bias, y.blocks);
+    l.bias  = whole.data;
+    l.half  = whole.half && groups == 1;
     l.scale = scale.data;
     l.shift = shift.data;
     l.gate  = gate.data;

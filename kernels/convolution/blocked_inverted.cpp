@@ -31,6 +31,7 @@ struct Block {
     OutMap<real> y;
     Epilogue     first, second, third;
     real*        row_sums;                 // null, or for each row of y of each plane, 16 values
+    bool         half = false;             // y's last block has 8 channels at most
 
     // Rows of x that outputs [begin, end) read
     i64 top(i64 begin) const { return least(most(begin * h.stride - h.padding, 0), h.in); }
@@ -128,7 +129,8 @@ void project_rows(const Block& b, i64 sample, i64 from, i64 to, const real* narr
                        b.residual.plane(),
                        (to - from) * b.y.w,
                        false,
-                       true};
+                       true,
+                       b.half};
     convolve_pixels(run, 0, b.y.blocks, b.third);
 }
 
@@ -198,8 +200,10 @@ void inverted_residual(InMap<real> x, i64 channels, In<real> expand, In<real> ex
                        OutMap<real> y) {
     Block b = block_of(x, channels, {expand, expand_bias, depth, depth_bias}, wide, window, Epilogue(act_1),
                        Epilogue(act_2), y);
+    const WholeBias whole(project_bias, y.blocks);
     b.project      = project.data;
-    b.project_bias = project_bias.data;
+    b.project_bias = whole.data;
+    b.half         = whole.half;
     b.residual     = residual;
     b.third        = Epilogue(act_3);
     make_image(b);

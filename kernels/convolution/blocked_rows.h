@@ -13,8 +13,24 @@ struct PixelRun {
     real*       y;
     i64         channels, x_block, y_block, residual_block, pixels;
     bool        far_x, far_y;
+    bool        half = false;   // the last of those blocks has 8 filters at most
 };
 void convolve_pixels(const PixelRun& run, i64 first, i64 last, const Epilogue& e);
+
+// A bias for whole blocks of filters, of one that may end 8 lanes before: these have no filters.
+struct WholeBias {
+    Scratch<real> copy;
+    const real*   data;
+    bool          half;
+
+    WholeBias(In<real> bias, i64 blocks)
+            : copy(bias ? blocks * BLOCK : 0), data(bias.data), half(bias && bias.size() < blocks * BLOCK) {
+        if (!half) return;
+        std::memcpy(copy, bias.data, bias.size() * sizeof(real));
+        std::memset(copy + bias.size(), 0, (blocks * BLOCK - bias.size()) * sizeof(real));
+        data = copy;
+    }
+};
 
 // One axis of a window over [0, in)
 struct Axis {

@@ -20,6 +20,7 @@ constexpr int most_pixels(int q) { return q == 4 ? 6 : q == 3 ? 9 : 14; }
 #elif defined(__AVX2__) || defined(__aarch64__)
 constexpr int MAX_Q = 1, MAX_P = 6;
 constexpr int most_pixels(int) { return 6; }
+constexpr int PIXELS_OF_HALF = 12;   // of a block of which one vector is empty
 #else
 constexpr int MAX_Q = 1, MAX_P = 2;
 constexpr int most_pixels(int) { return 2; }
@@ -101,10 +102,82 @@ struct Lines {
     }
 };
 
-template <int P, int Q, int STEP, bool FETCH = false>
+// The same where the last block has 8 filters at most: its vector has those of two neighbouring pixels, for half as
+// many multiply-adds. The lanes without filters become those of the other pixel.
+#if defined(__AVX512F__)
+static inline V twice(const real* half) { return (V)_mm512_broadcast_f32x8(_mm256_loadu_ps(half)); }
+static inline V of_two(V a, V b) { return (V)_mm512_mask_blend_ps(0xff00, (__m512)a, (__m512)b); }
+static inline V other_half_first(V a) { return (V)_mm512_shuffle_f32x4((__m512)a, (__m512)a, 0x4e); }
+
+template <int P, int Q, int STEP>
+static void convolve_half_tile(const real* x, const real* w, const Reduction& r, const Target& t, const Epilogue& e,
+                               const Ahead& ahead) {
+    constexpr int N = Q - 1, PAIRS = (P + 1) / 2;
+    V acc[P][N], two[PAIRS];
+    #pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) {
+        const V start = t.bias ? load(t.bias + v * LANES) : V{};
+        #pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) acc[p][v] = start;
+    }
+    const V start = t.bias ? twice(t.bias + N * LANES) : V{};
+    #pragma GCC unroll 16
+    for (int i = 0; i < PAIRS; ++i) two[i] = start;
+    for (i64 c0 = 0; c0 < r.channels; c0 += BLOCK, x += r.x_block, w += r.w_block) {
+        const i64 depth = r.channels - c0 < BLOCK ? r.channels - c0 : BLOCK;
+        for (i64 k = 0; k < r.count; ++k) {
+            const real *xs = x + r.taps[k].input, *ws = w + r.taps[k].weight;
+            const Lines lines(ahead, r, t, Q, xs, c0 / BLOCK, k);
+            for (i64 c = 0; c < depth; ++c, ++xs, ws += BLOCK) {
+                lines.fetch(c);
+                V wv[N];
+                #pragma GCC unroll 8
+                for (int v = 0; v < N; ++v) wv[v] = load(ws + v * r.w_filter);
+                const V wh = twice(ws + N * r.w_filter);
+                #pragma GCC unroll 16
+                for (int i = 0; i < PAIRS; ++i) {
+                    const int second = 2 * i + 1 < P ? 2 * i + 1 : 2 * i;
+                    const V   a = splat(xs[2 * i * STEP]), b = splat(xs[second * STEP]);
+                    #pragma GCC unroll 8
+                    for (int v = 0; v < N; ++v) acc[2 * i][v] += a * wv[v];
+                    if (second > 2 * i)
+                        #pragma GCC unroll 8
+                        for (int v = 0; v < N; ++v) acc[second][v] += b * wv[v];
+                    two[i] += of_two(a, b) * wh;
+                }
+            }
+        }
+    }
+    const Clamp clamp(e);
+    const i64 step = t.step, block = t.block, residual_block = t.residual_block;
+    real* const first = t.y;
+    const real* const residual = t.residual;
+    #pragma GCC unroll 8
+    for (int v = 0; v < Q; ++v) {
+        real* y = first + v * block;
+        const real* add = residual ? residual + v * residual_block : nullptr;
+        #pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) {
+            V sum = v < N ? acc[p][v < N ? v : 0] : p % 2 ? other_half_first(two[p / 2]) : two[p / 2];
+            if (add) sum += load(add + p * step);
+            store(y + p * step, clamp(sum));
+        }
+    }
+    if (e.kind == Activation::CLAMP) return;
+    for (int q = 0; q < Q; ++q) {
+        real* y = t.y + q * t.block;
+        if (t.step == BLOCK) e.finish(y, P * BLOCK);
+        else
+            for (int p = 0; p < P; ++p) e.finish(y + p * t.step, BLOCK);
+    }
+}
+#endif
+
+// EMPTY: vectors at the end without filters, which become zeros
+template <int P, int Q, int STEP, bool FETCH = false, int EMPTY = 0>
 static void convolve_tile(const real* x, const real* w, const Reduction& r, const Target& t,
                           const Epilogue& e, const Ahead& ahead = {}) {
-    constexpr int N = Q * BV;
+    constexpr int N = Q * BV - EMPTY;
     V acc[P][N];
     #pragma GCC unroll 8
     for (int v = 0; v < N; ++v) {
@@ -147,6 +220,9 @@ static void convolve_tile(const real* x, const real* w, const Reduction& r, cons
             for (int p = 0; p < P; ++p) store(y + p * step, clamp(acc[p][v]));
         }
     }
+    if constexpr (EMPTY > 0)
+        for (int v = N; v < Q * BV; ++v)
+            for (int p = 0; p < P; ++p) store(t.y + v / BV * t.block + v % BV * LANES + p * t.step, V{});
     if (e.kind == Activation::CLAMP) return;
     for (int q = 0; q < Q; ++q) {
         real* y = t.y + q * t.block;
@@ -171,14 +247,55 @@ template <int STEP, bool FETCH> static inline TileFunction tile_of(int pixels, [
 #endif
     return tile_of<1, STEP, FETCH>(pixels, std::make_integer_sequence<int, most_pixels(1)>{});
 }
-template <int STEP> static inline TileFunction tile_of(int pixels, int q, const Ahead& ahead) {
+// Half a block's, of the pixels that rows are cut into which have more than one tile, to keep code small; what there
+// is nothing of to fetch costs them no time.
+#if defined(__AVX512F__)
+constexpr int least_pixels_of_half(int q) { return q == 4 ? 3 : q == 3 ? 5 : 7; }
+template <int Q, int STEP, int... P> static TileFunction half_tile_of(int pixels, std::integer_sequence<int, P...>) {
+    constexpr int LEAST = least_pixels_of_half(Q);
+    static constexpr TileFunction table[] = {convolve_half_tile<P + LEAST, Q, STEP>...};
+    return table[pixels - LEAST];
+}
+template <int Q> using PixelsOfHalf = std::make_integer_sequence<int, most_pixels(Q) - least_pixels_of_half(Q) + 1>;
+template <int STEP> static inline TileFunction half_tile_of(int pixels, int q) {
+    if (q == 4) return half_tile_of<4, STEP>(pixels, PixelsOfHalf<4>{});
+    if (q == 3) return half_tile_of<3, STEP>(pixels, PixelsOfHalf<3>{});
+    return half_tile_of<2, STEP>(pixels, PixelsOfHalf<2>{});
+}
+// A block alone is bound by the broadcasts of its pixels
+static inline bool has_half_tile(i64 q) { return q > 1; }
+static inline i64 half_tiles(i64, i64 tiles) { return tiles; }
+#elif defined(__AVX2__)
+constexpr int least_pixels_of_half(int) { return most_pixels(1); }
+template <int STEP, int... P> static TileFunction half_tile_of(int pixels, std::integer_sequence<int, P...>) {
+    constexpr int LEAST = least_pixels_of_half(1);
+    static constexpr TileFunction table[] = {convolve_tile<P + LEAST, 1, STEP, true, 1>...};
+    return table[pixels - LEAST];
+}
+template <int STEP> static inline TileFunction half_tile_of(int pixels, int) {
+    return half_tile_of<STEP>(pixels, std::make_integer_sequence<int, PIXELS_OF_HALF - least_pixels_of_half(1) + 1>{});
+}
+static inline bool has_half_tile(i64) { return true; }
+// of a row of so many pixels, which whole blocks have in `tiles`
+static inline i64 half_tiles(i64 length, i64) { return (length + PIXELS_OF_HALF - 1) / PIXELS_OF_HALF; }
+#else
+static inline bool has_half_tile(i64) { return false; }
+static inline i64 half_tiles(i64, i64 tiles) { return tiles; }
+#endif
+// half: of the last block half has no filters
+template <int STEP>
+static inline TileFunction tile_of(int pixels, int q, const Ahead& ahead, [[maybe_unused]] bool half = false) {
+#if defined(__AVX2__)   // and AVX-512
+    if constexpr (STEP > 1)
+        if (half && pixels >= least_pixels_of_half(q)) return half_tile_of<STEP>(pixels, q);
+#endif
     return STEP > 1 && ahead.any() ? tile_of<STEP, STEP != 1>(pixels, q) : tile_of<STEP, false>(pixels, q);
 }
 
 // A row of `length` pixels in tiles as equal as can be, and Q such that the fewest cycles are lost to loads
 // and to sums that wait for themselves. A multiply-add is the unit, and a load is taken to cost as much.
 struct Tiling { int q; i64 tiles; };
-static inline Tiling tiling(i64 length, i64 blocks) {
+static inline Tiling tiling(i64 length, i64 blocks, [[maybe_unused]] bool half = false) {
     constexpr double LATENCY = 8, TILE = 0.7;   // TILE: what one costs beside its sums
     Tiling best{1, 1};
     double least = 1e300;
@@ -187,7 +304,8 @@ static inline Tiling tiling(i64 length, i64 blocks) {
         double cost = 0;
         for (i64 left = blocks; left > 0; left -= q) {
             const double n = left < q ? left : q, pixels = double(length) / tiles;
-            const double multiply = pixels * n * BV, loads = pixels + n * BV;
+            const double empty = half && left <= q && has_half_tile(left) ? 0.5 : 0;
+            const double multiply = pixels * (n - empty) * BV, loads = pixels + n * BV;
             double longest = multiply > loads ? multiply : loads;
             if (longest < LATENCY) longest = LATENCY;
             cost += tiles * (longest + 0.02 * loads + TILE);

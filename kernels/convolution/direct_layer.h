@@ -44,8 +44,10 @@ struct Layer {
     // squeeze-and-excitation has it
     const real*  gate = nullptr;
     i64          channels = 0;           // of gate
+    bool         half = false;           // the last block has 8 filters at most
 
     bool changes_input() const { return scale || gate; }
+    bool ends_in_half(i64 last) const { return half && last == y.blocks; }
 };
 
 inline i64 least(i64 a, i64 b) { return a < b ? a : b; }

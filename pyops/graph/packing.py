@@ -126,6 +126,14 @@ def bias(b: np.ndarray | None, filters: int) -> np.ndarray | None:
     return None if b is None else padded(np.ascontiguousarray(b, np.float32), 0, rounded(filters))
 
 
+def bias_to_half(b: np.ndarray | None, filters: int) -> np.ndarray | None:
+    """As `bias`, but that it ends in the middle of the last block if filters do: kernels leave out the other
+    half."""
+    if not 0 < filters % BLOCK <= BLOCK // 2:
+        return bias(b, filters)
+    return bias(np.zeros(filters, np.float32) if b is None else b, filters)[:-(BLOCK // 2)]
+
+
 @once
 def direct(kernels, w: np.ndarray) -> np.ndarray:
     """(K, C, R, S) as (K/16, C/16, R, S, 16 channels, 16 filters)."""

@@ -298,3 +298,27 @@ def test_layouts_and_back(isa, shape):
     back = np.full_like(x, np.nan)
     kernels(isa).from_blocked(blocked(x), back)
     assert np.array_equal(back, x)
+
+
+@pytest.mark.parametrize("isa", NATIVE)
+@pytest.mark.parametrize("channels, filters, size, kernel, stride", [
+    (20, 24, (9, 11), 1, 1), (96, 24, (30, 31), 1, 1), (37, 40, (7, 70), 3, 1), (16, 8, (13, 14), 1, 1),
+    (5, 56, (6, 7), 3, 2), (70, 72, (14, 14), 1, 1), (33, 50, (5, 6), 5, 1), (24, 120, (28, 5), 1, 2),
+    (300, 24, (40, 41), 1, 1)])
+@pytest.mark.parametrize("act", [NONE, RELU, ("silu", 0.0, 0.0)])
+def test_half_a_block_of_filters_is_left_out(isa, channels, filters, size, kernel, stride, act):
+    """Where the bias ends there; the other filters' results are the same bits."""
+    x, w, b, gate = draw(channels, (2, channels, *size), (filters, channels, kernel, kernel), (filters,),
+                         (2, channels))
+    out = tuple((n - 1) // stride + 1 for n in size)
+    residual, = draw(filters, (2, filters, *out))
+    window = ((kernel, kernel), (stride, stride), (kernel // 2, kernel // 2), (1, 1))
+    for residual_map, gates in ((None, None), (blocked(residual), None), (blocked(residual), gate)):
+        results = []
+        for bias in (packing.bias(b, filters), packing.bias_to_half(b, filters)):
+            y = Guarded(2, filters, *out)
+            with num_threads(1 + len(results)):
+                kernels(isa).direct_conv(blocked(x), channels, None, None, gates, packing.direct(kernels(isa), w),
+                                         bias, residual_map, window, 1, act, y.map)
+            results.append(y.result())
+        assert bias.size == -(-filters // 8) * 8 and np.array_equal(*results) and np.isfinite(y.map).all()

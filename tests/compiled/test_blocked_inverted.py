@@ -98,6 +98,11 @@ def test_all_three_layers(backend, case, tails):
                  layers.project, layers.project_bias, Image(layers.residual[-1:]), tails[2],
                  MapOut((1, *layers.result[1:])))
     assert np.array_equal(alone[0], want[-1]), "a sample depends on its batch"
+    if 0 < layers.result[1] % 16 <= 8:   # the same where the bias says that half a block has no filters
+        half, = run(backend, "inverted_residual", Image(layers.x), channels, layers.expand, layers.expand_bias,
+                    tails[0], wide, layers.depth, layers.depth_bias, layers.window, tails[1], layers.project,
+                    layers.project_bias[:-8], Image(layers.residual), tails[2], MapOut(layers.result))
+        assert np.array_equal(half, want)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=IDS)

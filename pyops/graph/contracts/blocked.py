@@ -162,6 +162,11 @@ def finished(y: Map, bias, residual) -> None:
         same_maps(residual, y)
 
 
+def ends_in_half(bias, y: Map) -> bool:
+    """Whether a bias says that half of the last block has no filters."""
+    return bias is not None and bias.size == y.blocks * BLOCK - BLOCK // 2
+
+
 def group_blocks(x: Map, channels: int, weight, groups: int, y: Map) -> int:
     """Blocks of channels that a group has."""
     if groups == 1:
@@ -201,7 +206,7 @@ def direct_conv(x, channels, scale, shift, gate, weight, bias, residual, window,
     numbers(scale, x.blocks * BLOCK)
     numbers(shift, x.blocks * BLOCK)
     need(gate is None or gate.shape == (x.n, channels), "gates are (n, channels)")
-    finished(y, bias, residual)
+    finished(y, None if ends_in_half(bias, y) else bias, residual)
 
 
 @contract("strassen_conv", "mnroropaM")
@@ -295,7 +300,7 @@ def inverted_residual(
         )
         return
     need(packed(project, y.blocks, between.blocks) == (1, 1), "the last layer is 1x1")
-    finished(y, project_bias, residual)
+    finished(y, None if ends_in_half(project_bias, y) else project_bias, residual)
 
 
 @contract("expand_depthwise_mean", "mnooarowaMR")

@@ -253,9 +253,10 @@ def direct(low: Lowering, c: Layer) -> None:
     scale, shift = (packing.bias(v.astype(np.float32), c.channels)
                     for v in node.normalised) if node.normalised else (None, None)
     gate = low.as_planar(node.gate).reshaped((c.samples, c.channels)) if node.gate is not None else None
+    bias = packing.bias_to_half(c.bias, c.filters) if c.groups == 1 else c.packed_bias()
     c.call(low, "direct_conv", low.as_map(c.x).ref, c.channels, scale, shift, gate,
-           packing.direct(low.kernels, c.weight), c.packed_bias(), residual(low, node), c.window, c.groups,
-           c.tail, low.new_map(node.output).ref, algorithm="direct" if c.groups == 1 else "grouped")
+           packing.direct(low.kernels, c.weight), bias, residual(low, node), c.window, c.groups, c.tail,
+           low.new_map(node.output).ref, algorithm="direct" if c.groups == 1 else "grouped")
 
 
 CANDIDATES = (single_pixels, depthwise, multiplied, stem, winograd, along_a_line, by_halves, by_parities, grouped,

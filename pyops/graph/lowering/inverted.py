@@ -23,7 +23,7 @@ def lower(low: Lowering, last: Node) -> None:
     before = (x.ref, source.shape[1], *pointwise(low, expand))
     depthwise = (packing.depthwise(depth.inputs[1]), packing.bias(depth.inputs[2], wide), window, tail(depth))
     if mean is None:
-        call = ("inverted_residual", *before, wide, *depthwise, *pointwise(low, project)[:2], residual,
+        call = ("inverted_residual", *before, wide, *depthwise, *last_of(low, project), residual,
                 tail(project), y.ref)
     else:
         call = ("expand_depthwise_mean", *before, *depthwise, y.ref, mean)
@@ -38,6 +38,14 @@ def pointwise(low: Lowering, node: Node | None) -> tuple:
         return (None, None, activations.NONE)
     weight = node.inputs[1]
     return (packing.direct(low.kernels, weight), packing.bias(node.inputs[2], len(weight)), tail(node))
+
+
+def last_of(low: Lowering, node: Node | None) -> tuple:
+    """Weights and bias of a last layer, which may leave out half a block of filters."""
+    if node is None:
+        return None, None
+    weight = node.inputs[1]
+    return packing.direct(low.kernels, weight), packing.bias_to_half(node.inputs[2], len(weight))
 
 
 def tail(node: Node | None) -> activations.Act:
