@@ -85,8 +85,9 @@ def flat(low: Lowering, node: Node) -> None:
         raise Declined("constants by channel")
     maps = [low.as_map(v) for v in values]
     out = low.new_map(node.output)
-    if not all(m.contiguous for m in (*maps, out)):
+    if not out.contiguous:
         raise Declined("part of a concatenation")
+    maps = [together(low, node, part) for part in maps]
     recorder = Recorder(low, node, out.flat())   # its one result goes where the map lies
     stand_ins = iter([recorder.given(m.flat()) for m in maps])
     inputs = [next(stand_ins) if isinstance(v, Value) else v.reshape(()) for v in node.inputs]
@@ -97,14 +98,25 @@ def flat(low: Lowering, node: Node) -> None:
         low.add("activate_flat", node.epilogue.activation, out.flat(), node=node, algorithm="flat")
 
 
+def together(low: Lowering, node: Node, part: Map) -> Map:
+    """The map, or a copy of it if its samples lie apart, as those of some channels do."""
+    if part.contiguous:
+        return part
+    n, _, h, w, _ = part.ref.shape
+    copy = low.free_map(n, part.channels, h, w)
+    low.add("copy_channels", part.ref, part.channels, 0, copy.ref, node=node, algorithm="copy")
+    return copy
+
+
 def prelu(low: Lowering, node: Node) -> None:
     """A slope a channel: the row's own kernel, with the strides of blocks."""
     x, weight = node.inputs
     if not low.is_map(x) or not isinstance(weight, np.ndarray) or len(x.shape) not in (3, 4):
         raise Declined("no image in blocked layout, or slopes that are computed")
     source, out = low.as_map(x), low.new_map(node.output)
-    if not (source.contiguous and out.contiguous):
+    if not out.contiguous:
         raise Declined("part of a concatenation")
+    source = together(low, node, source)
     n, count, h, w, _ = source.ref.shape
     slopes = packing.bias(np.broadcast_to(weight, x.shape[1:2]), x.shape[1])
     shape = (n, count, h * w, BLOCK)

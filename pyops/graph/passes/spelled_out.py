@@ -1,5 +1,5 @@
 """Activations as exporters spell them out, x * sigmoid(x) and the like, become the rows that they
-are.
+are; a PReLU whose slopes are one number is a leaky ReLU.
 
 A product is seen as a number and a list of factors, whatever the order and the brackets; a pattern
 is that number, and what each factor is of the one value x that they come from. What is left of the
@@ -19,6 +19,8 @@ Recognised = Callable[[Value], Value | None]   # a value -> the x of which it is
 
 def run(graph: Graph) -> None:
     for node in graph.nodes:
+        if node.op == "prelu" and (slope := number_of(node.inputs[1])) is not None:   # which layers can apply
+            node.op, node.inputs, node.attrs = "leaky_relu", node.inputs[:1], {"slope": slope}
         if node.op not in ("mul", "div") or node.output.dtype != np.float32:
             continue
         number, factors = product(node.output)
