@@ -36,6 +36,22 @@ void add_maps(InMap<real> a, InMap<real> b, Act act, OutMap<real> y) {
     });
 }
 
+// y = x where x > 0, else x slope, with a number a channel, of whole blocks: PReLU
+void slope_channels(InMap<real> x, In<real> slope, OutMap<real> y) {
+    each_run(y, [&](i64 n, i64 block, i64 from, i64 to) {
+        const real* in = x.at(n, block);
+        real* out = y.at(n, block);
+        V s[BV];
+        for (int v = 0; v < BV; ++v) s[v] = load(slope.data + block * BLOCK + v * LANES);
+        for (i64 p = from; p < to; ++p)
+            #pragma GCC unroll 4
+            for (int v = 0; v < BV; ++v) {
+                const V value = load(in + p * BLOCK + v * LANES);
+                store(out + p * BLOCK + v * LANES, value > 0 ? value : value * s[v]);
+            }
+    });
+}
+
 // y = act(x scale + shift) with a number a channel; scale and shift cover whole blocks
 void affine_channels(InMap<real> x, In<real> scale, In<real> shift, Act act, OutMap<real> y) {
     const Epilogue e(act);

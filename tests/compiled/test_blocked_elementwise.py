@@ -40,6 +40,15 @@ def test_affine_channels(backend, shape, activation, reference):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+def test_slope_channels(backend, shape):
+    x, slope = draw(shape, shape[1:2])
+    x[0, 0, 0, 0] = np.nan
+    wide = x.astype(np.float64)
+    check(backend, "slope_channels", Image(x), per_channel(slope), MapOut(shape),
+          want=np.where(wide > 0, wide, wide * slope[:, None, None]), tolerance=8)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("activation, reference", ACTIVATIONS[:2])
 @pytest.mark.parametrize("kernel, join", [("scale_channels", np.multiply), ("shift_channels", np.add)])
 def test_numbers_of_samples(backend, shape, activation, reference, kernel, join):

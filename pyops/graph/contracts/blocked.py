@@ -82,6 +82,12 @@ def affine_channels(x, scale, shift, act, y) -> None:
     numbers(shift, x.blocks * BLOCK)
 
 
+@contract("slope_channels", "mrM")
+def slope_channels(x, slope, y) -> None:
+    same_maps(x, y)
+    numbers(slope, x.blocks * BLOCK)
+
+
 @contract("scale_channels", "mraM")
 def scale_channels(x, gate, act, y) -> None:
     same_maps(x, y)

@@ -100,6 +100,7 @@ SHORT: dict[str, tuple[int, ...]] = {
     "activate_flat": (1,),
     "add_maps": (0, 1, 3),
     "affine_channels": (0, 4),
+    "slope_channels": (0, 2),
     **dict.fromkeys("scale_channels shift_channels".split(), (0, 1, 3)),
     **dict.fromkeys("copy_channels repeat_channels".split(), (0, 3)),
     "slice_channels": (0, 4),

@@ -7,7 +7,7 @@ from .. import activations, packing
 from ..ir import Node, Value
 from ..passes.fold_batch_norm import scale_and_shift
 from . import volume
-from .context import BLOCK, Declined, Lowering, Map, blocks, contiguous_strides
+from .context import BLOCK, Declined, Lowering, Map, blocks
 from .picked import left_apart
 from .plain import Recorder
 
@@ -109,19 +109,12 @@ def together(low: Lowering, node: Node, part: Map) -> Map:
 
 
 def prelu(low: Lowering, node: Node) -> None:
-    """A slope a channel: the row's own kernel, with the strides of blocks."""
+    """A slope a channel."""
     x, weight = node.inputs
     if not low.is_map(x) or not isinstance(weight, np.ndarray) or len(x.shape) not in (3, 4):
         raise Declined("no image in blocked layout, or slopes that are computed")
-    source, out = low.as_map(x), low.new_map(node.output)
-    if not out.contiguous:
-        raise Declined("part of a concatenation")
-    source = together(low, node, source)
-    n, count, h, w, _ = source.ref.shape
     slopes = packing.bias(np.broadcast_to(weight, x.shape[1:2]), x.shape[1])
-    shape = (n, count, h * w, BLOCK)
-    low.add("prelu", source.flat(), slopes, shape, contiguous_strides(shape), (0, BLOCK, 0, 1), out.flat(),
-            node=node, algorithm="flat")
+    low.add("slope_channels", low.as_map(x).ref, slopes, low.new_map(node.output).ref, node=node, algorithm="slope")
 
 
 def cat(low: Lowering, node: Node) -> None:
