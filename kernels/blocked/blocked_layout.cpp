@@ -63,6 +63,13 @@ void from_blocked(InMap<real> x, Out<real> y) {
     });
 }
 
+void planes_to_blocked(const real* x, i64 channels, i64 apart, OutMap<real> y) {
+    const i64 plane = y.h * y.w;
+    each_strip(1, y.blocks, plane, [&](i64, i64 b, i64 p, i64 count) {
+        to_block(x + b * BLOCK * apart + p, apart, channels - b * BLOCK, count, y.at(0, b) + p * BLOCK);
+    });
+}
+
 void planes_from_blocked(InMap<real> x, i64 channels, real* y, i64 apart) {
     const i64 plane = x.h * x.w;
     each_strip(1, x.blocks, plane, [&](i64, i64 b, i64 p, i64 count) {

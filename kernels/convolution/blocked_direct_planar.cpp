@@ -7,18 +7,14 @@
 #include "inside.h"
 #include "program_kernel.h"
 #include "winograd_cost.h"
-#include <atomic>
 
 extern __thread bool pyops_by_sample;    // module.cpp: pyops.batch_invariant()
 extern __thread int  pyops_run_threads;  // csrc/parallel.h: within a compiled program
 
 BEGIN_KERNELS
-void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In<real> gate, In<real> weight,
-                 In<real> bias, InMap<real> residual, Window window, i64 groups, Act act, OutMap<real> y);
 void stem_conv(In<real> x, In<real> weight, In<real> bias, Window window, Act act, OutMap<real> y);
 
 namespace {
-constexpr i64    FILTERS_BYTES = 1 << 20;   // packed together while they stay in cache, and used at once
 constexpr double UNIT  = 0.85;   // 16 multiply-adds, in those of implicit_gemm.h
 constexpr double SHARE = 0.95; // it must cost less than this share of all multiply-adds
 
@@ -41,62 +37,6 @@ bool few_pixels(const Convolution& conv) {
            conv.channels * conv.filters >= WEIGHTS;
 }
 
-// A whole block, (16 filters, 16 channels, taps) to (taps, 16 channels, 16 filters); `lost` becomes NaN
-// where a value is not finite.
-void pack_block(const real* from, i64 filter_stride, i64 taps, real* to, V& lost) {
-    for (i64 part = 0; part < BLOCK; part += LANES)
-        for (i64 j = 0; j < BLOCK * taps; j += LANES) {
-            V rows[LANES];
-            #pragma GCC unroll 16
-            for (int i = 0; i < LANES; ++i) {
-                rows[i] = load(from + (part + i) * filter_stride + j);
-                lost += rows[i] * 0;
-            }
-            interleave(rows);
-            for (int i = 0; i < LANES; ++i)
-                store(to + ((j + i) % taps * BLOCK + (j + i) / taps) * BLOCK + part, rows[i]);
-        }
-}
-
-// The same of a block that is not full, with zeros, or of filters that lie otherwise.
-void pack_part(const Convolution& conv, i64 k0, i64 c0, i64 taps, bool turned, real* to, V& lost) {
-    const i64 k_end = conv.filters - k0 < BLOCK ? conv.filters - k0 : BLOCK,
-              c_end = conv.channels - c0 < BLOCK ? conv.channels - c0 : BLOCK;
-    if (taps == 1 && conv.filter_stride == 1 && k_end == BLOCK && c_end == BLOCK) {   // they lie so, a row a channel
-        for (i64 i = 0; i < BLOCK * BLOCK; i += LANES) {
-            const V v = load(conv.weight + (c0 + i / BLOCK) * conv.channel_stride + k0 + i % BLOCK);
-            lost += v * 0;
-            store(to + i, v);
-        }
-        return;
-    }
-    if (k_end < BLOCK || c_end < BLOCK) std::memset(to, 0, taps * BLOCK * BLOCK * sizeof(real));
-    for (i64 k = 0; k < k_end; ++k)
-        for (i64 c = 0; c < c_end; ++c) {
-            const real* from = conv.weight + (k0 + k) * conv.filter_stride + (c0 + c) * conv.channel_stride;
-            for (i64 t = 0; t < taps; ++t) to[(t * BLOCK + c) * BLOCK + k] = from[turned ? taps - 1 - t : t];
-        }
-    for (i64 i = 0; i < taps * BLOCK * BLOCK; i += LANES) lost += load(to + i) * 0;
-}
-
-// Filters from block `first` on, as (blocks, C/16, taps, 16 channels, 16 filters), zeros where a block is not
-// full. False: a value is not finite.
-bool pack(const Convolution& conv, i64 first, i64 blocks, i64 taps, bool turned, real* packed) {
-    const i64 in_blocks = blocks_of(conv.channels);
-    std::atomic<bool> finite{true};
-    parallel_for(blocks * in_blocks, 1 + 16 / taps, [&](i64 begin, i64 end) {
-        V lost{};
-        for (i64 at = begin; at < end; ++at) {
-            const i64 k0 = (first + at / in_blocks) * BLOCK, c0 = at % in_blocks * BLOCK;
-            real* const to = packed + at * taps * BLOCK * BLOCK;
-            if (k0 + BLOCK <= conv.filters && c0 + BLOCK <= conv.channels && !turned && conv.channel_stride == taps)
-                pack_block(conv.weight + k0 * conv.filter_stride + c0 * taps, conv.filter_stride, taps, to, lost);
-            else pack_part(conv, k0, c0, taps, turned, to, lost);
-        }
-        if (hsum(lost) != 0) finite = false;
-    });
-    return finite;
-}
 }  // namespace
 
 bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
@@ -108,38 +48,7 @@ bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride
     const i64 pad_h = turned ? dilation[1] * (kernel.h - 1) - padding[1] : padding[1],
               pad_w = turned ? dilation[2] * (kernel.w - 1) - padding[2] : padding[2];
     if (pad_h < 0 || pad_w < 0 || !gains(conv, kernel, pad_h, pad_w, stride, dilation)) return false;
-    const i64 in_blocks = blocks_of(conv.channels), out_blocks = blocks_of(conv.filters),
-              taps = kernel.h * kernel.w, x_sample = in_blocks * xs.spatial() * BLOCK,
-              y_sample = out_blocks * ys.spatial() * BLOCK;
-    const i64 together = clamp(MAPS_BYTES / ((x_sample + y_sample) * (i64)sizeof(real)), 1, xs.n),
-              filter_block = in_blocks * taps * BLOCK * BLOCK,
-              chunk = together < xs.n ? out_blocks : clamp(FILTERS_BYTES / (filter_block * 4), 4, out_blocks);
-    Scratch<real> weight(chunk * filter_block), bias(out_blocks * BLOCK), x(together * x_sample),
-        y(together * y_sample);
-    for (i64 k = 0; k < out_blocks * BLOCK; ++k) bias[k] = conv.bias && k < ys.c ? conv.bias[k] : 0;
-    const Window window{{{kernel.h, kernel.w}, 2},
-                        {{stride[1], stride[2]}, 2},
-                        {{pad_h, pad_w}, 2},
-                        {{dilation[1], dilation[2]}, 2}};
-    for (i64 n = 0; n < xs.n; n += together) {
-        const i64 count = clamp(xs.n - n, 0, together), in_shape[] = {count, xs.c, xs.h, xs.w},
-                  out_shape[] = {count, ys.c, ys.h, ys.w};
-        to_blocked({conv.x + n * xs.c * xs.spatial(), in_shape, 4},
-                   {x, count, in_blocks, xs.h, xs.w, x_sample});
-        for (i64 first = 0; first < out_blocks; first += chunk) {
-            const i64 blocks = clamp(out_blocks - first, 0, chunk), bias_shape[] = {blocks * BLOCK},
-                      packed_shape[] = {blocks, in_blocks, kernel.h, kernel.w, BLOCK, BLOCK};
-            // what zeros of the padding make of a filter that is not finite has to be seen
-            if ((n == 0 || chunk < out_blocks) && !pack(conv, first, blocks, taps, turned, weight)) return false;
-            direct_conv({x, count, in_blocks, xs.h, xs.w, x_sample}, conv.channels, {}, {}, {},
-                        {weight, packed_shape, 6}, {bias + first * BLOCK, bias_shape, 1}, {}, window, 1,
-                        {Activation::CLAMP, -__builtin_inf(), __builtin_inf()},
-                        {y + first * ys.spatial() * BLOCK, count, blocks, ys.h, ys.w, y_sample});
-        }
-        from_blocked({y, count, out_blocks, ys.h, ys.w, y_sample},
-                     {conv.y + n * ys.c * ys.spatial(), out_shape, 4});
-    }
-    return true;
+    return maps_in_blocks(conv, kernel, stride, padding, dilation, turned);
 }
 
 // First layers, of few channels and large filters: stem_conv reads images as they are. A task makes a band of

@@ -42,6 +42,8 @@ i64 winograd_tile(const PlanarSquare& conv) {
     return best_tile(direct, [&](i64 tile) { return cost(asked, tile); });
 }
 
+double winograd_units(const PlanarSquare& conv, i64 tile) { return cost(conv, tile); }
+
 void winograd_planar(const PlanarSquare& conv, i64 tile) {
     const Extent &xs = conv.xs, &ys = conv.ys;
     const i64 side = tile + conv.filters.side - 1, points = side * side, in_blocks = blocks_of(xs.c),

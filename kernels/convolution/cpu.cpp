@@ -9,6 +9,7 @@
 #include "patches.h"
 #include "phases.h"
 #include "planar.h"
+#include "sample_lanes.h"
 #include "seen_taps.h"
 #include "transposed_columns.h"
 #include "transposed_few.h"
@@ -28,6 +29,13 @@ static bool few_filters(const Convolution& conv, const TapList& t) {
     const i64 lanes = ceil_div(t.grid.w, LANES) * LANES;
     return conv.filters < ROWS / 2 || (conv.filters <= 16 && 2 * t.grid.w >= lanes);
 }
+
+// Rows that planar.h has next to no empty lanes in
+static bool full_rows(const Convolution& conv, const TapList& t) {
+    return few_filters(conv, t) && t.grid.w >= 2 * LANES && t.grid.w * 10 >= ceil_div(t.grid.w, LANES) * LANES * 9;
+}
+
+constexpr i64 FEW_FOR_BLOCKS = 16;   // channels: Winograd's algorithm takes as many and more
 
 static bool by_planes(const Convolution& conv, const TapList& t) {
     return few_filters(conv, t) && (dense_in_place(conv, t) || strips_fit(conv, t));
@@ -57,29 +65,35 @@ static void run_split(const Convolution& conv, const Extent& kernel, const TapLi
 #if defined(REAL_f32)
 static bool all_ones(Dims d) { return all_of(d, 1); }
 
-// Runs the call by Winograd's algorithm if that can be done and gains time. `turned`: weight is
+// The call as one that Winograd's algorithm may compute; false: it may not. `turned`: weight is
 // (channels, filters, 3, 3), as in a gradient.
-static bool by_winograd(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
-                        Dims dilation, bool turned) {
+static bool squares_of(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
+                       bool turned, PlanarSquare& planar) {
     const i64 side = kernel.h, reach = side - 1;
     if (kernel.d != 1 || (side != 3 && side != 5) || kernel.w != side || conv.groups != 1 || conv.xs.d != 1 ||
         conv.ys.d != 1 || padding[0] || padding[1] > reach * dilation[1] || padding[2] > reach * dilation[2] ||
         !all_ones(stride) || (side == 5 && !all_ones(dilation)))
         return false;
-    const SquareFilters filters{conv.weight,        conv.filters,        conv.channels,
-                             conv.filter_stride, conv.channel_stride, turned, side};
-    const PlanarSquare planar{conv.x,
-                           conv.bias,
-                           conv.y,
-                           conv.xs,
-                           conv.ys,
-                           filters,
-                           turned ? reach * dilation[1] - padding[1] : padding[1],
-                           turned ? reach * dilation[2] - padding[2] : padding[2],
-                           dilation[1],
-                           dilation[2]};
+    planar = {conv.x,
+              conv.bias,
+              conv.y,
+              conv.xs,
+              conv.ys,
+              {conv.weight, conv.filters, conv.channels, conv.filter_stride, conv.channel_stride, turned, side},
+              turned ? reach * dilation[1] - padding[1] : padding[1],
+              turned ? reach * dilation[2] - padding[2] : padding[2],
+              dilation[1],
+              dilation[2]};
+    return true;
+}
+
+// Runs the call so if that gains time.
+static bool by_winograd(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
+                        Dims dilation, bool turned) {
+    PlanarSquare planar;
+    if (!squares_of(conv, kernel, stride, padding, dilation, turned, planar)) return false;
     const i64 tile = winograd_tile(planar);
-    if (!tile || !even_filters(filters)) return false;
+    if (!tile || !even_filters(planar.filters)) return false;
     winograd_planar(planar, tile);
     return true;
 }
@@ -128,6 +142,21 @@ static bool by_rows(const Convolution& conv, const Extent& kernel, Dims stride, 
     return by_depth_slices(of_rows, rows(kernel), stride, {{padding[1], 0, padding[2]}, 3}, dilation, turned, lines);
 }
 
+// What the slices of a volume would take by Winograd's algorithm
+static double units_of_slices(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
+                              bool turned) {
+    Convolution slices = conv;
+    slices.channels = conv.channels * kernel.d;
+    slices.xs = {conv.xs.n * conv.ys.d, slices.channels, 1, conv.xs.h, conv.xs.w};
+    slices.ys = {conv.xs.n * conv.ys.d, conv.ys.c, 1, conv.ys.h, conv.ys.w};
+    PlanarSquare planar;
+    const i64 tile = squares_of(slices, {kernel.n, kernel.c, 1, kernel.h, kernel.w}, {{1, stride[1], stride[2]}, 3},
+                                {{0, padding[1], padding[2]}, 3}, {{1, dilation[1], dilation[2]}, 3}, turned, planar)
+                         ? winograd_tile(planar)
+                         : 0;
+    return tile ? winograd_units(planar, tile) : __builtin_inf();
+}
+
 static bool in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
                       bool turned) {
     const auto images = [turned](const Convolution& image, const Extent& filter, Dims s, Dims p, Dims d) {
@@ -136,6 +165,9 @@ static bool in_blocks(const Convolution& conv, const Extent& kernel, Dims stride
     return lines_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
            by_rows(conv, kernel, stride, padding, dilation, turned) ||
            images_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
+           ((!turned || all_ones(stride)) &&
+            volumes_in_blocks(conv, kernel, stride, padding, dilation, turned,
+                              units_of_slices(conv, kernel, stride, padding, dilation, turned))) ||
            by_depth_slices(conv, kernel, stride, padding, dilation, turned, images);
 }
 #else
@@ -166,9 +198,14 @@ void conv(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding,
     };
     if (by_seen_taps(weight, conv.xs, conv.ys, stride, padding, dilation, false, with)) return;
     if (are_patches_of(conv, kernel, stride, padding, dilation)) return conv_of_patches(conv, kernel);
-    if (in_blocks(conv, kernel, stride, padding, dilation, false)) return;
     Scratch<Tap> taps(kernel.spatial());
     TapList t = whole_filter(kernel, conv.ys, stride, padding, dilation, taps);
+    const auto lanes = [&](bool ask) {
+        return ask && !full_rows(conv, t) && by_sample_lanes(conv, kernel, stride, padding, dilation, false);
+    };
+    if (lanes(conv.channels < FEW_FOR_BLOCKS) || in_blocks(conv, kernel, stride, padding, dilation, false) ||
+        lanes(conv.channels >= FEW_FOR_BLOCKS))
+        return;
     const bool pointwise = t.count == 1 && taps[0].d == 0 && taps[0].h == 0 && taps[0].w == 0 &&
                            stride[0] == 1 && stride[1] == 1 && stride[2] == 1 &&
                            conv.xs.d == conv.ys.d && conv.xs.h == conv.ys.h && conv.xs.w == conv.ys.w;
@@ -209,6 +246,8 @@ static i64 phases_of(i64 kernel, i64 stride, i64 padding, i64 dilation, i64 size
     return count;
 }
 
+constexpr i64 LONG_PATCH = 8;   // values of a row that are laid as they come
+
 static void fill_with_bias(const Convolution& conv, i64 filters) {
     const i64 plane = conv.ys.spatial();
     parallel_for(conv.ys.n * filters, 1 + 65536 / (plane + 1), [&](i64 begin, i64 end) {
@@ -241,16 +280,24 @@ void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dim
         conv_transpose(x, few, bias, stride, less, dilation, groups, y);
     };
     if (by_seen_taps(weight, xs, ys, stride, padding, dilation, true, with)) return;
-    const bool columns = columns_pay(conv, kernel, stride, dilation);
+    const bool columns = columns_pay(conv, kernel, stride, padding, dilation);
     // samples of one pixel are a matrix, and so are the filters
     if (columns && xs.spatial() == 1) return by_columns(conv, kernel, stride, padding);
     if (in_blocks(conv, kernel, stride, padding, dilation, true)) return;
+#if defined(REAL_f32)
+    const bool long_patches = kernel.w >= LONG_PATCH && are_patches(conv, kernel, stride, dilation);
+    if (!all_ones(stride) && !long_patches &&
+        transposed_in_blocks(conv, kernel, stride, padding, dilation))
+        return;
+#endif
     if (are_patches(conv, kernel, stride, dilation)) {
         if (!patches_cover(conv, stride, padding)) fill_with_bias(conv, ys.c);
         return by_patches(conv, kernel, padding);
     }
     if (columns) return by_columns(conv, kernel, stride, padding);
-    if (few_products_pay(conv, kernel, stride, dilation)) return FewProducts(conv, kernel, stride, padding).run();
+    if (few_products_pay(conv, kernel, stride, padding, dilation))
+        return FewProducts(conv, kernel, stride, padding).run();
+    if (by_sample_lanes(conv, kernel, stride, padding, dilation, true)) return;
     Scratch<Tap>     taps(kernel.spatial());
     Scratch<AxisTap> axis(kernel.d + kernel.h + kernel.w);
     Scratch<i64>     phases(kernel.d + kernel.h + kernel.w);

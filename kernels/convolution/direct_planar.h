@@ -7,6 +7,14 @@ namespace ISA::REAL_NAME {
 // layer has them, of three axes; strides are 1 then. False where the call gains nothing by it, and nothing was done.
 bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
                       bool turned);
+// The same of any call of one group, whether it gains or not (blocked_volume_planar.cpp)
+bool maps_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
+                    bool turned);
+// ... of one of volumes that is estimated below other_units, in multiply-adds of whole vectors
+bool volumes_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
+                       bool turned, double other_units);
+// ... of a transposed one with strides, of one to three axes
+bool transposed_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation);
 // The same by stem_conv, of layers of few channels, from so many taps on
 constexpr i64 STEM_TAPS = 16;
 // y_sample and y_channel: how far these lie apart in y

@@ -14,10 +14,11 @@ constexpr int COLUMN_VECTORS = LANES * sizeof(real) == 64 ? 4 : 2, COLUMN_PIXELS
 constexpr i64 COLUMN_CHANNELS = 32;     // whose weights for a tile stay in L1
 constexpr i64 FEW_PIXELS = 64;     // of a sample: more are worth packing
 
-static inline bool columns_pay(const Convolution& conv, const Extent& kernel, Dims stride, Dims dilation) {
+static inline bool columns_pay(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
+                               Dims dilation) {
     const i64 taps = kernel.spatial();
     const bool apart = stride[1] * stride[2] >= 4 && stride[1] <= kernel.h && stride[2] <= kernel.w;
-    return conv.groups == 1 && kernel.d == 1 && conv.xs.d == 1 && conv.ys.d == 1 &&
+    return conv.groups == 1 && kernel.d == 1 && conv.xs.d == 1 && conv.ys.d == 1 && !padding[0] &&
            (apart || conv.xs.spatial() == 1) && dilation[1] == 1 && dilation[2] == 1 && taps <= 64 &&
            conv.xs.spatial() >= 1 && conv.xs.spatial() <= FEW_PIXELS && conv.channels >= 16 &&
            conv.filters * taps % LANES == 0 && conv.filters * taps >= 16 * LANES &&

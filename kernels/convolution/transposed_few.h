@@ -15,9 +15,10 @@ constexpr i64 FEW_PRODUCTS = 64;           // K taps: more filters fill the tile
 constexpr int STRIP_VECTORS = 2, PRODUCT_ROWS = LANES * sizeof(real) == 64 ? 12 : 6;
 constexpr i64 KEPT_PRODUCTS = 128 << 10;   // values of a task, in the second-level cache
 
-static inline bool few_products_pay(const Convolution& conv, const Extent& kernel, Dims stride, Dims dilation) {
+static inline bool few_products_pay(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
+                                    Dims dilation) {
     const i64 taps = kernel.spatial();
-    return conv.groups == 1 && kernel.d == 1 && conv.xs.d == 1 && conv.ys.d == 1 && dilation[1] == 1 &&
+    return conv.groups == 1 && kernel.d == 1 && conv.xs.d == 1 && conv.ys.d == 1 && !padding[0] && dilation[1] == 1 &&
            dilation[2] == 1 && stride[1] * stride[2] >= 4 && stride[1] <= kernel.h && stride[2] <= kernel.w &&
            conv.filters <= 4 && conv.filters * taps <= FEW_PRODUCTS && conv.channels >= 16 &&
            conv.xs.w >= STRIP_VECTORS * LANES / 2 && conv.channel_stride == conv.filters * taps &&

@@ -21,5 +21,7 @@ struct PlanarSquare {
 // Outputs along a side of the tile that is estimated to be fastest, or 0: then Winograd's algorithm
 // gains nothing. Depends on sizes only, and within programs and pyops.batch_invariant() not on the batch.
 i64  winograd_tile(const PlanarSquare& conv);
+// What that takes, in multiply-adds of whole vectors
+double winograd_units(const PlanarSquare& conv, i64 tile);
 void winograd_planar(const PlanarSquare& conv, i64 tile);
 }  // namespace ISA::REAL_NAME

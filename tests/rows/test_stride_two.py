@@ -120,7 +120,8 @@ def test_small_maps(backend, size):
         want = float64(transposed, x, w)
         with np.errstate(invalid="ignore"):
             assert_local(transposed(x, w), want, float64(transposed, marks, np.ones_like(w)) > 0, np.abs(want), 2e-6)
-        assert np.array_equal(transposed(x, w)[:1], transposed(x[:1], w))
+        with pyops.batch_invariant():   # more pixels may go another way
+            assert np.array_equal(transposed(x, w)[:1], transposed(x[:1], w))
 
 
 @pytest.mark.parametrize("call", CALLS)
