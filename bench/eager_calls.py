@@ -142,6 +142,14 @@ CONVOLUTIONS = [
     transposed(2, 256, 128, square(32), 2, stride=2), transposed(32, 256, 256, square(4), 4, stride=2, padding=1),
     transposed(1, 512, 256, 100, 16, stride=8, padding=4), transposed(8, 128, 1, square(28), 7, padding=3),
     transposed(1, 64, 64, (12, 12, 12), 4, stride=2, padding=1), transposed(1, 128, 128, (31, 33), 3, stride=3),
+    # many small images, small volumes with dilation, long rows: each was far behind once
+    convolution(512, 8, 16, square(6), 3, padding=1), convolution(1024, 1, 16, square(8), 3, padding=1),
+    convolution(256, 6, 12, square(7), 3, stride=2, padding=1), convolution(64, 3, 128, square(8), 2, stride=2),
+    convolution(64, 2, 4, (5, 5, 5), 3, padding=1), convolution(2, 32, 32, (12, 12, 12), 3, padding=4, dilation=4),
+    convolution(1, 32, 32, (20, 20, 20), 4, stride=2, padding=1),
+    transposed(1, 128, 64, 6400, 4, stride=2, padding=1), transposed(1, 128, 16, square(13), 8, stride=4, padding=2),
+    transposed(64, 64, 32, square(8), 3, stride=2, padding=1, output_padding=1),
+    transposed(1, 128, 64, (6, 6, 6), 4, stride=2, padding=1),
 ]
 
 POOLING = [
