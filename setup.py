@@ -65,6 +65,8 @@ SMALL = ("-O2", "-fpeel-loops")
 SMALLEST = ("-Os", "--param=max-inline-insns-size=12")   # views' sizes are no symbols, which sets would share
 RARE = ("attention", "ctc", "deform_conv", "detection", "dft", "distance", "grid_sample", "interpolate", "loss",
         "optim", "pad", "permutohedral", "pixel_shuffle", "pooling", "quantised", "rbf", "recurrent", "rotary")
+RARE_SOURCES = {f"convolution/{name}.cpp"
+                for name in ("blocked_grouped", "blocked_winograd_grouped", "blocked_winograd_line")}
 # of thirteen types: with vectors (eq 4.6 times as fast, floor 3), without more copies of loops
 TYPED = (*SMALL, "-ftree-vectorize", "-fvect-cost-model=dynamic")
 LARGE = {   # source: (the objects that keep -O3: of a type or a set, how much slower they would be)
@@ -263,7 +265,9 @@ def optimisation(isa, tag, source):
     """The flags in place of -O3, if any."""
     # thirteen types of each kernel: what else -O3 adds would make them twice as large
     vectors = source.name in ("vector_whole.cpp", "vector_folds.cpp", "vector_numbers.cpp")
-    if isa == "scalar" and (vectors or source.parent.name in RARE):
+    family = source.parent.name
+    rare = family in RARE or f"{family}/{source.name}" in RARE_SOURCES or (family, tag) == ("convolution", "f64")
+    if isa == "scalar" and (vectors or rare):
         return SMALLEST
     if vectors or source.name.startswith("typed"):
         return TYPED

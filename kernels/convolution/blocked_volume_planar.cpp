@@ -32,7 +32,8 @@ public:
     // A transposed convolution without strides is a plain one whose filters are met by half a turn.
     Volumes(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation, bool transposed)
         : Volumes(conv, kernel, stride, is_plain(stride, transposed) ? beside(kernel, padding, dilation) : padding,
-                  dilation, is_plain(stride, transposed), transposed && !is_plain(stride, transposed), conv.xs, conv.ys) {}
+                  dilation, is_plain(stride, transposed), transposed && !is_plain(stride, transposed), conv.xs,
+                  conv.ys) {}
 
     // False: filters are not finite, and what was written is to be written again.
     bool run() {
@@ -159,7 +160,8 @@ private:
             V lost{};
             for (i64 at = begin; at < end; ++at) {
                 const i64 b = at % in_blocks, k0 = (first + at / in_blocks) * BLOCK,
-                          k_end = clamp(conv.filters - k0, 0, BLOCK), c_end = clamp(conv.channels - b * BLOCK, 0, BLOCK);
+                          k_end = clamp(conv.filters - k0, 0, BLOCK),
+                          c_end = clamp(conv.channels - b * BLOCK, 0, BLOCK);
                 const real* const from = conv.weight + k0 * conv.filter_stride + b * BLOCK * conv.channel_stride;
                 real* const here = to + at * taps * BLOCK * BLOCK;
                 if (conv.channel_stride == all) pack_rows_of(from, c_end * all, k_end, places, here, lost);
@@ -178,7 +180,8 @@ private:
 
     // `length` values of each filter, channel by channel: tap t of channel c and filter k goes to
     // to[places[t] + c * 16 + k]. `lost` becomes NaN where a value is not finite.
-    void pack_rows_of(const real* from, i64 length, i64 filters, const i64* places, real* to, V& lost) const {
+    [[gnu::noinline]] void pack_rows_of(const real* from, i64 length, i64 filters, const i64* places, real* to,
+                                        V& lost) const {
         const i64 all = kernel.spatial();
         for (i64 part = 0; part < BLOCK; part += LANES)
             for (i64 j = 0, tap = 0, c = 0; j < length; j += LANES) {
@@ -211,7 +214,8 @@ private:
         parallel_for(samples * xs.d, 1 + 32768 / (x_slice + 1), [&](i64 begin, i64 end) {
             for (i64 i = begin; i < end; ++i)
                 planes_to_blocked(conv.x + (n + i / xs.d) * xs.c * all_x.spatial() + i % xs.d * all_x.h * all_x.w,
-                                  conv.channels, all_x.spatial(), {to + i * x_slice, 1, in_blocks, xs.h, xs.w, x_slice});
+                                  conv.channels, all_x.spatial(),
+                                  {to + i * x_slice, 1, in_blocks, xs.h, xs.w, x_slice});
         });
     }
 
@@ -220,7 +224,8 @@ private:
         parallel_for(samples * ys.d, 1 + 32768 / (slice + 1), [&](i64 begin, i64 end) {
             for (i64 i = begin; i < end; ++i)
                 planes_from_blocked(
-                    {y + i * slice, 1, blocks, ys.h, ys.w, slice}, clamp(conv.filters - first * BLOCK, 0, blocks * BLOCK),
+                    {y + i * slice, 1, blocks, ys.h, ys.w, slice},
+                    clamp(conv.filters - first * BLOCK, 0, blocks * BLOCK),
                     conv.y + ((n + i / ys.d) * ys.c + first * BLOCK) * all_y.spatial() + i % ys.d * all_y.h * all_y.w,
                     all_y.spatial());
         });
@@ -247,7 +252,8 @@ private:
                 const bool add = made[out(at)];
                 while (last < end && made[out(last)] == add) made[out(last++)] = 1;
                 const Slices near_slices{at, 1, last - at}, far_slices{at * s + from, s, last - at};
-                images(x, turned ? near_slices : far_slices, weight + tap * blocks * in_blocks * taps * BLOCK * BLOCK, bias, blocks, y,
+                const real* const of_tap = weight + tap * blocks * in_blocks * taps * BLOCK * BLOCK;
+                images(x, turned ? near_slices : far_slices, of_tap, bias, blocks, y,
                        turned ? far_slices : near_slices, add);
                 at = last;
             }
@@ -302,14 +308,15 @@ bool volumes_in_blocks(const Convolution& conv, const Extent& kernel, Dims strid
         (kernel.h * kernel.w == 1 && (xs.h != ys.h || xs.w != ys.w)))   // direct_conv takes whole maps for pixels then
         return false;
     if (turned) padding = Volumes::beside(kernel, padding, dilation);
-    if (padding[0] < 0 || padding[1] < 0 || padding[2] < 0 || units(conv, kernel, stride, padding, dilation) >= other_units)
+    if (padding[0] < 0 || padding[1] < 0 || padding[2] < 0 ||
+        units(conv, kernel, stride, padding, dilation) >= other_units)
         return false;
     if (turned) padding = Volumes::beside(kernel, padding, dilation);
     return maps_in_blocks(conv, kernel, stride, padding, dilation, turned);
 }
 
 bool transposed_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation) {
-    constexpr i64 CHANNELS = 8, FEW_PIXELS = 64, FEW_VOXELS = 32;   // of all samples: fewer do not make up for packed filters
+    constexpr i64 CHANNELS = 8, FEW_PIXELS = 64, FEW_VOXELS = 32;   // of all samples: for so few none are packed
     const Extent &xs = conv.xs, &ys = conv.ys;
     const i64 pixels = (pyops_by_sample || pyops_run_threads ? 1 : xs.n) * xs.spatial();
     return conv.groups == 1 && stride[0] <= kernel.d && stride[1] <= kernel.h && stride[2] <= kernel.w &&

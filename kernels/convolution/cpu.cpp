@@ -9,13 +9,13 @@
 #include "patches.h"
 #include "phases.h"
 #include "planar.h"
-#include "sample_lanes.h"
 #include "seen_taps.h"
 #include "transposed_columns.h"
 #include "transposed_few.h"
 #if defined(REAL_f32)
 #include "depth_slices.h"
 #include "direct_planar.h"
+#include "sample_lanes.h"
 #include "stride_two.h"
 #include "winograd_planar.h"
 #endif
@@ -173,6 +173,7 @@ static bool in_blocks(const Convolution& conv, const Extent& kernel, Dims stride
 #else
 // in double every digit counts
 static bool in_blocks(const Convolution&, const Extent&, Dims, Dims, Dims, bool) { return false; }
+static bool by_sample_lanes(const Convolution&, const Extent&, Dims, Dims, Dims, bool) { return false; }
 #endif
 
 // A 1x1 filter on whole planes sees one long row.

@@ -2,8 +2,8 @@
 // however short the rows are. Samples are transposed a vector of them at a time, and results back.
 //
 // Outputs that meet the same taps are computed side by side, of several filters; taps outside are left out, and in a
-// transposed convolution those that the stride leaves out. An output is the chain of multiply-adds that the other direct algorithms make, but for products with
-// zeros: from the bias, in the order channel, tap.
+// transposed convolution those that the stride leaves out. An output is the chain of multiply-adds that the other
+// direct algorithms make, but for products with zeros: from the bias, in the order channel, tap.
 #pragma once
 #include "inside.h"
 #include "gemm/gemm.h"
@@ -19,7 +19,8 @@ constexpr int TILE_FILTERS = sizeof(V) == 64 ? 8 : 4;
 static inline bool sample_lanes_pay(const Convolution& conv, const Extent& kernel) {
     const Extent &xs = conv.xs, &ys = conv.ys;
     const i64 taps = kernel.spatial();
-    return !pyops_by_sample && !pyops_run_threads && conv.groups == 1 && taps >= 2 && taps <= MOST_MASKED && xs.n * 4 >= ceil_div(xs.n, LANES) * LANES * 3 &&
+    return !pyops_by_sample && !pyops_run_threads && conv.groups == 1 && taps >= 2 && taps <= MOST_MASKED &&
+           xs.n * 4 >= ceil_div(xs.n, LANES) * LANES * 3 &&
            conv.channels > 0 && xs.spatial() > 0 && conv.channels * xs.spatial() <= SAMPLE_VALUES && ys.spatial() > 0 &&
            ys.spatial() <= SAMPLE_OUTPUTS;
 }
@@ -243,13 +244,17 @@ private:
 
 // False, and nothing done, where zeros of the padding meet filters that are not finite. A transposed convolution
 // has none.
-static inline bool by_sample_lanes(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
+static bool by_sample_lanes(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
                                    Dims dilation, bool turned) {
-    if (!sample_lanes_pay(conv, kernel)) return false;
-    const SampleLanes lanes(conv, kernel, stride, padding, dilation, turned);
-    if (!turned && !lanes.all_inside() && !all_finite(conv.weight, conv.channels * conv.filters * kernel.spatial()))
-        return false;
-    lanes.run();
-    return true;
+    if constexpr (VECTOR_BYTES >= 32) {   // four samples gain too little for its code
+        if (!sample_lanes_pay(conv, kernel)) return false;
+        const SampleLanes lanes(conv, kernel, stride, padding, dilation, turned);
+        if (!turned && !lanes.all_inside() &&
+            !all_finite(conv.weight, conv.channels * conv.filters * kernel.spatial()))
+            return false;
+        lanes.run();
+        return true;
+    }
+    return false;
 }
 }  // namespace ISA::REAL_NAME
