@@ -58,8 +58,8 @@ void scale_row(const std::uint8_t* weight, const double* factors, i64 n, i64 fir
     for (i64 at = 0; at < n; at += NUMBERS) {
         const i64 count = n - at < NUMBERS ? n - at : NUMBERS;
         std::memcpy(v, weight + (first + at) * sizeof(real), count * sizeof(real));
-        if (count == NUMBERS) for (i64 i = 0; i < NUMBERS; ++i) v[i] = (real)(v[i] * factors[at + i]);
-        else for (i64 i = 0; i < count; ++i) v[i] = (real)(v[i] * factors[at + i]);
+        #pragma GCC unroll 1
+        for (i64 i = 0; i < count; ++i) v[i] = (real)(v[i] * factors[at + i]);
         std::memcpy(y + (first + at) * sizeof(real), v, count * sizeof(real));
     }
 }
@@ -72,27 +72,25 @@ void parity_squares(In<std::uint8_t> weight, Out<double> y) {
     parallel_for((filters + FILTERS - 1) / FILTERS, 1 + 4096 / (channels + 1), [&](i64 begin, i64 end) {
         for (i64 k = begin * FILTERS; k < end * FILTERS && k < filters; k += FILTERS) {
             const i64 count = filters - k < FILTERS ? filters - k : FILTERS;
-            double sum[FILTERS][TAPS] = {};
-            real peak[FILTERS][TAPS] = {};
-            for (i64 c = 0; c < channels; ++c)
-                for (i64 i = 0; i < count; ++i) {
-                    real v[TAPS];
-                    std::memcpy(v, weight.data + (c * filters + k + i) * sizeof v, sizeof v);
-                    for (i64 t = 0; t < TAPS; ++t) {
-                        const double d = v[t];
-                        sum[i][t] += d * d;
-                    }
-                    for (i64 t = 0; t < TAPS; ++t) {
-                        const real size = v[t] < 0 ? -v[t] : v[t];
-                        peak[i][t] = peak[i][t] > size ? peak[i][t] : size;
-                    }
+            double sum[FILTERS * TAPS] = {};
+            real peak[FILTERS * TAPS] = {}, v[FILTERS * TAPS];
+            for (i64 c = 0; c < channels; ++c) {
+                std::memcpy(v, weight.data + (c * filters + k) * TAPS * sizeof(real), count * TAPS * sizeof(real));
+                #pragma GCC unroll 1
+                for (i64 i = 0; i < count * TAPS; ++i) {
+                    const double d = v[i];
+                    sum[i] += d * d;
+                    const real size = v[i] < 0 ? -v[i] : v[i];
+                    peak[i] = peak[i] > size ? peak[i] : size;
                 }
+            }
             for (i64 i = 0; i < count; ++i)
                 for (i64 part = 0; part < 4; ++part) {
                     double all = 0, most = 0;
+                    #pragma GCC unroll 1
                     for (i64 s = 0; s < 4; ++s) {
-                        const i64 t = (2 * (s / 2) + part / 2) * 4 + 2 * (s % 2) + part % 2;
-                        all += sum[i][t], most = most > peak[i][t] ? most : peak[i][t];
+                        const i64 t = i * TAPS + (2 * (s / 2) + part / 2) * 4 + 2 * (s % 2) + part % 2;
+                        all += sum[t], most = most > peak[t] ? most : peak[t];
                     }
                     double* const found = y.data + ((k + i) * 4 + part) * 2;
                     found[0] = all, found[1] = most * most;
