@@ -6,11 +6,15 @@ import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from .. import _C
 from ..core.backends import active
 from ..core.dispatch import on_device
 from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.symbolic import index as as_int
+from ..core.tensor import Tensor
 from ..core.types import Arrays
 from .elementwise import ARRAYS, SELECT, number, where
 from .gather import PUT_ALONG
@@ -187,10 +191,31 @@ ROLL = Op("roll", "a", roll_forward, reference.roll, roll_gradient, kernels=("ro
           per_sample=lambda shape, *, shifts, dims: 0 not in dims)
 
 
+@lru_cache(4096)
+def _repeated(shape: tuple[int, ...], dims: tuple[int, ...], size: int) -> Any:
+    """A view that repeats an array of `shape`, its strides in bytes, and what its copy is seen as; None where
+    nothing is repeated, or nothing is there."""
+    if {type(d) for d in dims} != {int} or min(dims) < 1 or math.prod(shape) == 0 or math.prod(dims) == 1:
+        return None
+    shape, dims = (1,) * (len(dims) - len(shape)) + shape, (1,) * (len(shape) - len(dims)) + dims
+    strides, step = [], size
+    for n in reversed(shape):
+        strides += [step, 0]
+        step *= n
+    return (tuple(n for d, s in zip(dims, shape) for n in (d, s)), tuple(reversed(strides)),
+            tuple(d * s for d, s in zip(dims, shape)))
+
+
 def tile(input: Arrays, dims: Any) -> Arrays:
     """Repeated dims[a] times along axis a; axes are added in front of the shorter of
     the two. A new array."""
     shape, dims = tuple(input.shape), tuple(dims)
+    x = input.data if type(input) is Tensor else input
+    if type(x) is np.ndarray and x.dtype.kind in "fiub" and x.flags.c_contiguous and (
+            x is input or not input.requires_grad) and (seen := _repeated(shape, dims, x.itemsize)):
+        wide, strides, whole = seen   # the shortest way
+        y = _C.contiguous(np.ndarray(wide, x.dtype, x, 0, strides)).reshape(whole)
+        return y if x is input else Tensor(y)
     shape, dims = (1,) * (len(dims) - len(shape)) + shape, (1,) * (len(shape) - len(dims)) + dims
     apart = broadcast_to(reshape(input, tuple(n for s in shape for n in (1, s))),
                          tuple(n for d, s in zip(dims, shape) for n in (d, s)))
@@ -221,8 +246,6 @@ def _triangle(name: str, input: Arrays, diagonal: int, upper: bool) -> Arrays:
 
 @lru_cache(32)
 def _zero(dtype: Any) -> Any:
-    import numpy as np
-
     zero = np.zeros((), dtype)
     zero.flags.writeable = False
     return zero
@@ -234,8 +257,6 @@ def _mask(rows: int, columns: int, diagonal: int, upper: bool) -> Any:
 
 
 def _new_mask(rows: int, columns: int, diagonal: int, upper: bool) -> Any:
-    import numpy as np
-
     lower = np.tri(rows, columns, diagonal - upper, bool)   # of numbers as small as the sizes allow
     mask = ~lower if upper else lower
     mask.flags.writeable = False
