@@ -142,7 +142,7 @@ template <int VECTORS> static void pad_short_rows(In<real> x, Dims before, real 
         edge[v] = (lane_index() >= (lane_int)first) & (lane_index() < (lane_int)last) ? V{} : splat(value);
     }
     const int left = (int)(width - (VECTORS - 1) * LANES);
-    parallel_for(rows, 1 + 16384 / (width + 1), [=](i64 begin, i64 end) {
+    parallel_for(rows, 1 + 16384 / (width + 32), [=](i64 begin, i64 end) {
         Walk walk(CONSTANT, x.shape, y.shape, before, 0, y.ndim, begin);
         real* to = y.data + begin * width;
         for (i64 r = begin; r < end; ++r, walk.next(), to += width) {
@@ -162,7 +162,7 @@ template <int VECTORS> static void pad_short_rows(In<real> x, Dims before, real 
 template <Mode mode> static void pad_rows(In<real> x, Dims before, real value, Out<real> y) {
     const i64 width = y.last(), rows = width ? y.size() / width : 0;
     const Row row(before[y.ndim - 1], x.last(), width);
-    parallel_for(rows, 1 + 16384 / (width + 1), [&](i64 begin, i64 end) {
+    parallel_for(rows, 1 + 16384 / (width + 32), [&](i64 begin, i64 end) {
         Walk walk(mode, x.shape, y.shape, before, 0, y.ndim, begin);
         for (i64 r = begin; r < end; ++r, walk.next()) {
             const i64 from = walk.source_row();
