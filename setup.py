@@ -61,12 +61,14 @@ ISA_FLAGS = isa_flags()
 # inside them. Sources that lose by their absence keep -O3; the others are within 3 % of it, taken
 # together (paired runs of some 70 calls on avx512, avx2 and scalar, both types).
 SMALL = ("-O2", "-fpeel-loops")
-# For machines before AVX2, of which there are few left: families that are not what a network's time goes into
+# For machines before AVX2, of which there are few left, and for doubles: families that are not what a network's
+# time goes into
 SMALLEST = ("-Os", "--param=max-inline-insns-size=12")   # views' sizes are no symbols, which sets would share
 RARE = ("attention", "ctc", "deform_conv", "detection", "dft", "distance", "grid_sample", "interpolate", "loss",
         "optim", "pad", "permutohedral", "pixel_shuffle", "pooling", "quantised", "rbf", "recurrent", "rotary")
 RARE_SOURCES = {f"convolution/{name}.cpp"
-                for name in ("blocked_grouped", "blocked_winograd_grouped", "blocked_winograd_line")}
+                for name in ("blocked_grouped", "blocked_volume_planar", "blocked_winograd", "blocked_winograd_grouped",
+                             "blocked_winograd_line")}
 # of thirteen types: with vectors (eq 4.6 times as fast, floor 3), without more copies of loops
 TYPED = (*SMALL, "-ftree-vectorize", "-fvect-cost-model=dynamic")
 LARGE = {   # source: (the objects that keep -O3: of a type or a set, how much slower they would be)
@@ -267,7 +269,7 @@ def optimisation(isa, tag, source):
     vectors = source.name in ("vector_whole.cpp", "vector_folds.cpp", "vector_numbers.cpp")
     family = source.parent.name
     rare = family in RARE or f"{family}/{source.name}" in RARE_SOURCES or (family, tag) == ("convolution", "f64")
-    if isa == "scalar" and (vectors or rare):
+    if isa == "scalar" and (vectors or rare) or tag == "f64" and family in RARE:
         return SMALLEST
     if vectors or source.name.startswith("typed"):
         return TYPED
