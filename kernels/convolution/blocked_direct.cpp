@@ -349,6 +349,9 @@ void direct_conv_labels(InMap<real> x, i64 channels, In<real> weight, In<real> b
                         i64 classes, OutAny y) {
     const OutMap<real> scores{nullptr, y.dim(0), weight.dim(0), y.dim(1), y.dim(2), 0};
     Layer l = layer_of(x, weight, bias, {}, channels, 1, Epilogue(act), scores);
+    const WholeBias whole(bias, scores.blocks);
+    l.bias = whole.data;
+    l.half = whole.half;
     const i64 count = weight.dim(2) * weight.dim(3);
     Scratch<Tap> taps(count);
     Phase p = plain_phase(window, scores, taps);

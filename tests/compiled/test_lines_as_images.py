@@ -46,6 +46,10 @@ LINES = {
     "cut": lambda x: conv(x)[:, :, 2:-3],
     "squeezed": lambda x: F.mul(conv(x), F.sigmoid(F.mean(conv(x), -1, keepdim=True))),
     "mean": lambda x: F.mean(conv(x), 2),
+    "maximum": lambda x: F.amax(conv(x), 2),
+    "maximum kept": lambda x: conv(F.mul(conv(x), F.amax(conv(x), -1, keepdim=True))),
+    "likeliest": lambda x: F.argmax(conv(x), 1),
+    "scores": lambda x: F.softmax(conv(x), 1),
     "numbers a channel": lambda x: conv(F.mul(conv(x), G[:, None])),
     "numbers a place": lambda x: F.add(conv(x), np.arange(LENGTH, dtype=np.float32)),
     "across channels": lambda x: F.local_response_norm(conv(x), 3),
@@ -63,6 +67,12 @@ def test_what_it_computes(name, batch):
     for g, w in zip(got if isinstance(got, tuple) else [got], want if isinstance(want, tuple) else [want], strict=True):
         assert g.shape == w.shape
         np.testing.assert_allclose(g, w, rtol=0, atol=1e-5 * np.abs(w).max(initial=1))
+
+
+@pytest.mark.parametrize("name, kernel", [("maximum", "max_pool_blocked"), ("likeliest", "direct_conv_labels"),
+                                          ("mean", "global_avg_pool")])
+def test_what_is_read_off_lines_is_read_in_blocks(name, kernel):
+    assert kernel in [step.kernel for step in pyops.compile(LINES[name], X, memory="lean").steps]
 
 
 @pytest.mark.parametrize("name", LINES)

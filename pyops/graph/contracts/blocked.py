@@ -231,7 +231,7 @@ def direct_conv_labels(x, channels, weight, bias, window, act, classes, y) -> No
     made = labels(classes, y, x)
     filled(channels, x)
     over_image(x, packed(weight, made.blocks, x.blocks), window, made)
-    finished(made, bias, None)
+    finished(made, None if ends_in_half(bias, made) else bias, None)
 
 
 @contract("stem_conv", "rrowaM")

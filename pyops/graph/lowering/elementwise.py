@@ -7,7 +7,7 @@ from .. import activations, packing
 from ..ir import Node, Value
 from ..passes.fold_batch_norm import scale_and_shift
 from . import volume
-from .context import BLOCK, Declined, Lowering, Map, blocks
+from .context import BLOCK, Declined, Lowering, Map, blocks, four
 from .picked import left_apart
 from .plain import Recorder
 
@@ -190,15 +190,27 @@ def extends(low: Lowering, node: Node) -> bool:
 
 
 def reshape(low: Lowering, node: Node) -> None:
-    """A row of pixels turned into a column, or back, is the same memory in blocks, too
-    (passes/turn_thin.py)."""
+    """Another shape of the same memory. In blocks that is a row of pixels turned into a column, or back
+    (passes/turn_thin.py), and a line as an image of one row (passes/lines_as_images.py)."""
     x, y = node.inputs[0], node.output
-    row_or_column = (len(x.shape) == len(y.shape) == 4 and x.shape[:2] == y.shape[:2] and 1 in x.shape[2:]
-                     and 1 in y.shape[2:])
-    if not low.is_map(x) or not row_or_column or y in low.placement:
-        raise Declined("no row or column of pixels in blocked layout")
-    source = low.maps[x]
-    low.maps[y] = Map(source.ref.reshaped((*source.ref.shape[:2], *y.shape[2:], BLOCK)), source.channels)
+    if not isinstance(x, Value):
+        raise Declined("of a constant")
+    if low.is_map(x) and same_pixels(x, y) and y not in low.placement:
+        source = low.maps[x]
+        low.maps[y] = Map(source.ref.reshaped((*source.ref.shape[:2], *four(y.shape)[2:], BLOCK)), source.channels)
+        if x not in low.planar:
+            return
+    elif low.is_view(x):
+        raise Declined("of a view")
+    low.planar[y] = low.as_planar(x).reshaped(y.shape)
+
+
+def same_pixels(x: Value, y: Value) -> bool:
+    """Whether both are lines, or images of one row or column, with the same channels."""
+    if len(x.shape) not in (3, 4) or len(y.shape) not in (3, 4):
+        return False
+    of, to = four(x.shape), four(y.shape)
+    return of[:2] == to[:2] and 1 in of[2:] and 1 in to[2:]
 
 
 RULES = {"reshape": reshape, "add": add, "mul": mul, "batch_norm": batch_norm, "prelu": prelu, "cat": cat}

@@ -76,16 +76,5 @@ def matrix_product(low: Lowering, node: Node, x, weight: np.ndarray, bias, y) ->
                 tail, y, node=node, algorithm="packed", flops=flops)
 
 
-def reshape(low: Lowering, node: Node) -> None:
-    """Another shape of the same memory."""
-    x = node.inputs[0]
-    if not isinstance(x, Value):
-        raise Declined("of a constant")
-    if low.is_view(x):
-        raise Declined("of a view")
-    source = low.as_planar(x)
-    low.planar[node.output] = source.reshaped(node.output.shape)
-
-
 MIXED = {"linear_int8"}   # its weights are whole numbers
-RULES = {"linear": linear, "linear_int8": linear_int8, "reshape": reshape}
+RULES = {"linear": linear, "linear_int8": linear_int8}

@@ -36,7 +36,7 @@ def run(graph: Graph) -> None:
         inputs, attrs = TURN[node.op](node) if node.op in TURN else pointwise(node)
         node.inputs, node.attrs = [images.get(v, v) if isinstance(v, Value) else v for v in inputs], attrs
         nodes.append(node)
-        if not is_line(old):   # a sum over the line
+        if not is_line(old):   # what is read off the line
             continue
         image = Value(as_image(old.shape), old.dtype, node, old.name)
         node.outputs = [image, *node.outputs[1:]]
@@ -180,9 +180,10 @@ KNOWN: dict[str, Callable[[Node], bool]] = {
     **dict.fromkeys(LAYERS, is_layer), **dict.fromkeys(("max_pool", "avg_pool", "lp_pool"), is_pool),
     "resample": of_line, "pad": of_line, "batch_norm": of_line, "group_norm": of_line, "prelu": of_line,
     "local_response_norm": of_line, "glu": lambda node: of_line(node) and image_axis(node.attrs["dim"]) == 1,
-    "cat": is_join, "getitem": is_slice, "sum": is_sum}
+    "cat": is_join, "getitem": is_slice, "sum": is_sum, "amax": is_sum,
+    "arg_max": lambda node: of_line(node) and node.attrs["inner"] == node.inputs[0].shape[2]}
 TURN: dict[str, Callable[[Node], tuple]] = {
     **dict.fromkeys(LAYERS, layer), **dict.fromkeys(("max_pool", "avg_pool", "lp_pool"), pool),
-    "resample": resample, "pad": pad, "cat": join, "getitem": cut, "sum": total,
-    **dict.fromkeys(("batch_norm", "group_norm", "prelu", "local_response_norm"), same),
+    "resample": resample, "pad": pad, "cat": join, "getitem": cut, "sum": total, "amax": total,
+    **dict.fromkeys(("batch_norm", "group_norm", "prelu", "local_response_norm", "arg_max"), same),
     "glu": lambda node: (node.inputs, {**node.attrs, "dim": 1})}
