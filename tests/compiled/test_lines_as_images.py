@@ -48,6 +48,7 @@ LINES = {
     "mean": lambda x: F.mean(conv(x), 2),
     "maximum": lambda x: F.amax(conv(x), 2),
     "maximum kept": lambda x: conv(F.mul(conv(x), F.amax(conv(x), -1, keepdim=True))),
+    "spread": lambda x: conv(F.broadcast_to(F.amax(conv(x), 2, True), (x.shape[0], C, 9))),
     "likeliest": lambda x: F.argmax(conv(x), 1),
     "scores": lambda x: F.softmax(conv(x), 1),
     "numbers a channel": lambda x: conv(F.mul(conv(x), G[:, None])),

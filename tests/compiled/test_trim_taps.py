@@ -24,8 +24,8 @@ def kernel_of(layer, x):
     ((1, 16, 5, 5), (3, 3), {"padding": 2, "stride": 4}, (3, 3)),
     ((1, 16, 4, 4), (4, 4), {"padding": 6, "dilation": 3}, (4, 4)),
     ((1, 16, 3, 3), (1, 2), {"padding": (0, 4), "dilation": 5}, (1, 2)),
-    ((1, 24, 7), (3,), {"padding": 7, "dilation": 7}, (1,)),
-    ((1, 24, 7), (2,), {"padding": 0, "dilation": 3}, (2,)),
+    ((1, 24, 7), (3,), {"padding": 7, "dilation": 7}, (1, 1)),   # a line is an image of one row
+    ((1, 24, 7), (2,), {"padding": 0, "dilation": 3}, (1, 2)),
 ])
 def test_the_same_answer(shape, kernel, settings, left):
     rng = np.random.default_rng(0)

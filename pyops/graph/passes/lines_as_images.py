@@ -119,6 +119,10 @@ def pad(node: Node):
     return node.inputs, {**node.attrs, **{name: (*end[:2], 0, *end[2:]) for name, end in ends.items()}}
 
 
+def spread(node: Node):
+    return node.inputs, {**node.attrs, "shape": as_image(node.attrs["shape"])}
+
+
 def is_pool(node: Node) -> bool:
     return of_line(node) and len(node.outputs) == 1 and node.attrs["window"].axes == 1
 
@@ -180,10 +184,11 @@ KNOWN: dict[str, Callable[[Node], bool]] = {
     **dict.fromkeys(LAYERS, is_layer), **dict.fromkeys(("max_pool", "avg_pool", "lp_pool"), is_pool),
     "resample": of_line, "pad": of_line, "batch_norm": of_line, "group_norm": of_line, "prelu": of_line,
     "local_response_norm": of_line, "glu": lambda node: of_line(node) and image_axis(node.attrs["dim"]) == 1,
-    "cat": is_join, "getitem": is_slice, "sum": is_sum, "amax": is_sum,
+    "broadcast_to": lambda node: of_line(node) and is_line(node.output), "cat": is_join, "getitem": is_slice,
+    "sum": is_sum, "amax": is_sum,
     "arg_max": lambda node: of_line(node) and node.attrs["inner"] == node.inputs[0].shape[2]}
 TURN: dict[str, Callable[[Node], tuple]] = {
     **dict.fromkeys(LAYERS, layer), **dict.fromkeys(("max_pool", "avg_pool", "lp_pool"), pool),
-    "resample": resample, "pad": pad, "cat": join, "getitem": cut, "sum": total, "amax": total,
+    "resample": resample, "pad": pad, "broadcast_to": spread, "cat": join, "getitem": cut, "sum": total, "amax": total,
     **dict.fromkeys(("batch_norm", "group_norm", "prelu", "local_response_norm", "arg_max"), same),
     "glu": lambda node: (node.inputs, {**node.attrs, "dim": 1})}
