@@ -57,7 +57,7 @@ def run(graph: Graph, options) -> None:
     if options.memory == "balanced":
         chosen = {id(layer.node) for layer in layers}
         others = sum(nbytes for node, nbytes in weights if id(node) not in chosen)
-        filters_kept.bound(layers, 0 if options.batch_invariant else rest, filters_kept.MOST * total - others)
+        filters_kept.bound(layers, 0 if options.batch_invariant else rest, filters_kept.room(total) - others)
     for layer in layers:
         settle(layer.node, layer.way)
 
@@ -132,6 +132,8 @@ def kept_bytes(node: Node, way: str) -> int:
     taps = math.prod(node.inputs[1].shape[2:])
     if way in line.NAMES:
         return line.kept_bytes(node, int(way[-1]))
+    if way.startswith("line"):
+        return 4 * taps * C * K
     if not way.startswith("winograd"):
         return 4 * taps * packing.rounded(C) * packing.rounded(K)
     if way.endswith(IN_RUN):
@@ -175,7 +177,9 @@ def along_a_line(node: Node, options, forced: str | None) -> dict[str, Callable]
         raise Declined('precision="strict"')
     if not packing.even_filters(node.inputs[1]):
         raise Declined("a filter of little more than one tap")
-    return {f"line{m}": partial(line.cost, tile=m) for m in line.TILES[line.taps_of(node)]}
+    ways = ("",) if node.inputs[1].ndim == 5 else ("", IN_RUN)
+    return {f"line{m}{way}": partial(line.cost, tile=m, kept=not way)
+            for m in line.TILES[line.taps_of(node)] for way in ways}
 
 
 def by_halves(node: Node, options, forced: str | None) -> dict[str, Callable]:

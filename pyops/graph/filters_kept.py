@@ -1,9 +1,10 @@
 """Which layers keep what Winograd's algorithm makes of their filters, two to seven times the plain ones,
 and which make it in each run.
 
-A program may take MARGIN longer than the quickest one, by what one thread is estimated to take, and more
-only while it keeps over MOST times its weights. That time is spent where it saves the most bytes: the
-greedy solution of a knapsack problem, Dantzig, "Discrete-Variable Extremum Problems" (1957).
+A program may take MARGIN longer than the quickest one, by what one thread is estimated to take, and
+more only while it keeps over MOST times its weights and over FEW bytes. That time is spent where it
+saves the most bytes: the greedy solution of a knapsack problem, Dantzig, "Discrete-Variable Extremum
+Problems" (1957).
 """
 from __future__ import annotations
 
@@ -14,7 +15,13 @@ from heapq import heapify, heappop, heappush
 from .ir import Node
 
 MARGIN = 0.02
+FEW = 16 << 20   # bytes that any program may keep: a process takes more by itself
 MOST = 1.6   # libraries that keep no more than weights as they are need 1.3 times their bytes beside maps and code
+
+
+def room(weights: int) -> float:
+    """Bytes that a program of so many bytes of weights may keep."""
+    return max(MOST * weights, FEW)
 
 
 @dataclass

@@ -16,6 +16,7 @@ TILES = {3: (4, 6), 5: (4, 6), 7: (2, 4)}   # by taps
 NAMES = ("line2", "line4", "line6")
 LEAST = packing.BLOCK    # channels and filters: fewer do not pay for the transforms
 TRANSFORM = 1.3          # a point of a tile, in and out, to that of F(4x4, 3x3)
+FILTERS = 4              # a point of 16 filters of a channel, read value by value, to that of F(4x4, 3x3)
 MARGIN = 1.05            # what it must gain: maps that come from memory are read twice
 
 
@@ -58,11 +59,16 @@ def filters(w: np.ndarray) -> np.ndarray:
     return w.reshape(*w.shape[:2], -1)
 
 
+def shape_of(w: np.ndarray, tile: int) -> tuple[int, int, int, int]:
+    """Of filters (K, C, taps) at the points of F(tile, taps): (K/16, points, C, 16 filters)."""
+    K, C, r = w.shape
+    return packing.rounded(K) // packing.BLOCK, tile + r - 1, C, packing.BLOCK
+
+
 @once
 def transformed(kernels, w: np.ndarray, tile: int) -> np.ndarray:
-    """Filters (K, C, taps) at the points of F(tile, taps): (K/16, points, C, 16 filters)."""
-    K, C, r = w.shape
-    u = packing.room((packing.rounded(K) // packing.BLOCK, tile + r - 1, C, packing.BLOCK), np.float32)
+    """Filters (K, C, taps) as shape_of says."""
+    u = packing.room(shape_of(w, tile), np.float32)
     for first, last, some in packing.strips(w):
         kernels.winograd_line_weights(some, tile, u[first:last])
     return u
@@ -75,8 +81,8 @@ def kept_bytes(node: Node, tile: int) -> int:
     return 4 * r * C * K + 4 * (tile + r - 1) * C * packing.rounded(K)
 
 
-def cost(node: Node, known: costs.Costs, total_weights: float, tile: int) -> float:
-    """Nanoseconds."""
+def cost(node: Node, known: costs.Costs, total_weights: float, tile: int, kept: bool = True) -> float:
+    """Nanoseconds. kept: filters are transformed beforehand."""
     K, C, *_ = node.inputs[1].shape
     r, length = taps_of(node), node.output.shape[2 + along(node)] // node.attrs["dilation"][along(node)]
     points, blocks = tile + r - 1, -(-K // packing.BLOCK)
@@ -86,5 +92,7 @@ def cost(node: Node, known: costs.Costs, total_weights: float, tile: int) -> flo
     transform = (TRANSFORM * known.transform[1] / 36 * points * tiles * (-(-C // packing.BLOCK) + blocks) / 2
                  / known.threads)
     rate = known.memory if total_weights * points / r > known.kept else known.cache
+    if not kept:
+        transform += FILTERS * known.filter * points / 36 * C * blocks / known.threads
     return MARGIN * (max(multiply, 4 * points * C * K * rate) + transform)
 

@@ -234,9 +234,28 @@ def test_what_declines(monkeypatch):
     one[3, 2, 0, 0] = 1e4
     few = forced("line4", x[:, :8], weight[:, :8].copy(), monkeypatch)
     strict = forced("", x, weight, monkeypatch, precision="strict")
-    lean = forced("", x, weight, monkeypatch, memory="lean")
-    for program in (forced("line4", x, one, monkeypatch), few, strict, lean):
+    for program in (forced("line4", x, one, monkeypatch), few, strict):
         assert "winograd_line" not in [s.kernel for s in program.steps]
+
+
+@pytest.mark.parametrize("taps", [3, 5, 7])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_filters_that_are_made_in_the_run(monkeypatch, taps, axis):
+    """memory="lean" keeps the plain filters alone, and makes the same of them."""
+    x, weight, _ = make(2, 48, 40, 8, 28, taps, axis)
+    weight = shaped(weight, axis)
+    kept, lean = (forced("line4", x, weight, monkeypatch, memory=memory) for memory in ("fast", "lean"))
+    assert [s.kernel for s in lean.steps if "line" in s.kernel] == ["winograd_line_weights", "winograd_line"]
+    assert [s.kernel for s in kept.steps if "line" in s.kernel] == ["winograd_line"]
+    assert lean.weight_bytes < kept.weight_bytes
+    np.testing.assert_array_equal(np.asarray(lean(x)), np.asarray(kept(x)))
+
+
+def test_a_network_of_few_weights_keeps_what_it_gains_by():
+    x = np.random.default_rng(0).standard_normal((1, 64, 300)).astype(np.float32)
+    weight = np.random.default_rng(1).standard_normal((64, 64, 5)).astype(np.float32)
+    steps = pyops.compile(lambda x: F.conv1d(x, weight, padding=2), x).steps
+    assert "winograd_line" in [s.kernel for s in steps] and "winograd_line_weights" not in [s.kernel for s in steps]
 
 
 def test_it_is_chosen_where_it_gains(monkeypatch):

@@ -205,7 +205,14 @@ def along_a_line(low: Lowering, c: Layer) -> None:
     if c.node.algorithm not in line.NAMES:
         raise Declined("another algorithm is chosen")
     tile, planar = int(c.node.algorithm[-1]), line.filters(packing.contiguous(c.weight))
-    c.call(low, "winograd_line", low.as_map(c.x).ref, planar, line.transformed(low.kernels, planar, tile), tile,
+    x = low.as_map(c.x).ref
+    if c.node.filters_in_run:
+        shape = line.shape_of(planar, tile)
+        u = Ref(low.buffer(math.prod(shape)), 0, shape)
+        low.add("winograd_line_weights", planar, tile, u, node=c.node, algorithm="filters")
+    else:
+        u = line.transformed(low.kernels, planar, tile)
+    c.call(low, "winograd_line", x, planar, u, tile,
            int(c.weight.shape[3] > 1), c.packed_bias(), residual(low, c.node),
            *(c.node.attrs[name][line.along(c.node)] for name in ("padding", "dilation")), c.tail,
            low.new_map(c.node.output).ref, algorithm=c.node.algorithm)
