@@ -8,7 +8,8 @@
 #include <utility>
 #include "gemm/product_tile.h"
 
-extern __thread bool pyops_by_sample;   // module.cpp: pyops.batch_invariant()
+extern __thread bool pyops_by_sample;    // module.cpp: pyops.batch_invariant()
+extern __thread int  pyops_run_threads;  // csrc/parallel.h: within a compiled program
 
 BEGIN_KERNELS
 
@@ -292,7 +293,9 @@ void gemm(In<real> a, In<real> b, bool transpose_a, bool transpose_b, Out<real> 
     const i64 batch = c.dim(0), m = c.dim(1), n = c.dim(2), depth = transpose_a ? a.dim(1) : a.dim(2);
     if (batch * m * n == 0) return;
     Matrices left = matrices(a, transpose_a), right = matrices(b, transpose_b);
-    if (depth > 0 && m * depth <= LANES && depth * n <= LANES && m * n <= LANES)
+    // rows by one column are as many as a batch has, and more of them are summed in another order
+    const bool alike = n > 1 || !(pyops_by_sample || pyops_run_threads);
+    if (alike && depth > 0 && m * depth <= LANES && depth * n <= LANES && m * n <= LANES)
         return tiny_products(left, right, batch, m, n, depth, c.data);
     if (depth == 1) right.first = {b.data, n, false};   // a row lies as a column does
     if (n > 1) return products(left, right, batch, m, n, depth, c.data);

@@ -35,8 +35,8 @@ class NativeBackend:
 
     def by_sample(self) -> NativeBackend:
         """The same kernels, whose algorithms are chosen as for one sample, whatever the batch: those
-        that ask for it are convolutions of float32 (kernels/convolution/winograd_planar.h), linear
-        layers (kernels/gemm/cpu.cpp) and attention of few queries (kernels/attention/cpu.cpp)."""
+        that ask for it are convolutions of float32 (kernels/convolution/winograd_planar.h), products
+        and linear layers (kernels/gemm/cpu.cpp) and attention of few queries (kernels/attention/cpu.cpp)."""
         if self._by_sample is None:
             made = copy(self)
             made.sets = {real: KernelSet(real, {**vars(kernels), **{name: chosen_by_sample(getattr(kernels, name))
@@ -72,7 +72,7 @@ class NativeBackend:
 
 
 # by the batch, or by the rows of a sample, among other things
-CHOOSING = ("conv", "conv_transpose", "linear", "attention", "attention_within")
+CHOOSING = ("conv", "conv_transpose", "gemm", "linear", "attention", "attention_within")
 
 
 def chosen_by_sample(kernel: Callable[..., None]) -> Callable[..., None]:

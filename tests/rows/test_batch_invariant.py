@@ -117,6 +117,20 @@ def test_many_rows_of_a_linear_layer(isa, dtype):
             assert np.array_equal(F.linear(x[:n], w, b)[:1], one), n
 
 
+@pytest.mark.parametrize("isa", HERE)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows, terms", [(1, 3), (2, 3), (3, 2), (4, 4)])
+def test_small_matrices_by_one_column(rows, terms, dtype, isa):
+    """A sample's rows fit into a vector, those of some samples do not: the column meets all of them."""
+    x, column = (RNG.standard_normal(s).astype(dtype) for s in ((1, rows, terms), (terms, 1)))
+    with pyops.use_backend(isa), pyops.batch_invariant():
+        check_bits(lambda x, threads: [F.matmul(x, column)], x)
+        check_bits(lambda x, threads: [F.matmul(x, np.broadcast_to(column, (len(x), terms, 1)))], x)
+    if dtype == np.float32:
+        run = pyops.compile(lambda x: F.matmul(x, column), x, batch_invariant=True, dynamic_batch=True)
+        check_bits(lambda x, threads: [run(x)], x)
+
+
 def test_the_scope_is_of_its_context():
     async def inside(flags):
         with pyops.batch_invariant():
