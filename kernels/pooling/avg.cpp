@@ -7,6 +7,7 @@ BEGIN_KERNELS
 
 struct Mean {
     static constexpr real identity = 0;
+    static constexpr bool TURNS    = true;
     const bool count_include_pad;
     const real divisor;   // 0: the count
 

@@ -9,6 +9,7 @@ BEGIN_KERNELS
 
 template <int P> struct Power {   // P = 0: any exponent
     static constexpr real identity = 0;
+    static constexpr bool TURNS    = P == 1;   // powers are multiplied and added in one step here, in two there
     const real p;
 
     V raise(V v, real exponent) const { return vpow(v, splat(exponent)); }

@@ -9,6 +9,7 @@ BEGIN_KERNELS
 
 struct Maximum {
     static constexpr real identity = -__builtin_inf();
+    static constexpr bool TURNS    = true;
     V    of(V v) const { return v; }
     V    join(V a, V b) const {
         const V m = vmax(a, b);   // b where either is NaN

@@ -5,10 +5,10 @@
 // is; then each output joins its neighbours in that row. So neither pass looks at borders. The
 // order (rows first, front to back; then columns, left to right) depends on the shape alone.
 //
-// A Kind has: identity; of(V); join(V, V), join(real, real); finish(V joined, real factor); and for
-// what depends on how many inputs a window covers: row_factor(pool, od, oh), which counts the
-// columns of a whole window, and column_factor(axis, o), what output column o is to be multiplied
-// with after `finish` because its window counts fewer.
+// A Kind has: identity; TURNS, whether turned.h may take it; of(V); join(V, V), join(real, real);
+// finish(V joined, real factor); and for what depends on how many inputs a window covers:
+// row_factor(pool, od, oh), which counts the columns of a whole window, and column_factor(axis, o),
+// what output column o is to be multiplied with after `finish` because its window counts fewer.
 #pragma once
 #include "gathered.h"
 #include "turned.h"
@@ -216,7 +216,8 @@ template <class Kind> static void pool_forward(const Kind& kind, In<real> x, con
         });
     }
     if (p.out_size() == 0) return;
-    if (turns(p, planes)) return pool_turned(kind, x, p, y);
+    if constexpr (Kind::TURNS)   // whatever the number of planes, the same bits
+        if (turns(p, planes)) return pool_turned(kind, x, p, y);
     parallel_for(planes * p.out_rows(), 1 + 65536 / (p.w.in * p.rows_under() + 64), [&](i64 begin, i64 end) {
         RowPooler<Kind> pooler(kind, p);
         RowPlace at = row_place(begin, p.d.out, p.h.out);

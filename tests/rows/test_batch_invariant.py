@@ -48,6 +48,15 @@ def check_bits(run, x):
 
 # ---- eager
 
+@pytest.mark.parametrize("isa", HERE)
+def test_powers_of_many_planes(isa):
+    x = array(1, 2, 17, 16)
+    with pyops.use_backend(isa), pyops.batch_invariant():
+        want = np.asarray(F.lp_pool2d(x, 2.0, 3, 3))
+        got = np.asarray(F.lp_pool2d(np.repeat(x, 9, 0), 2.0, 3, 3))
+    assert np.array_equal(got, np.repeat(want, 9, 0))
+
+
 def check_case(case, seed):
     args, kwargs = case.arguments(np.float32)
     first = [a[:1] for i, a in enumerate(args) if i in case.batched]
