@@ -78,3 +78,12 @@ def test_an_activation_behind_a_view_that_others_read():
         tokens = F.reshape(F.conv2d(x, weight), (2, 24, 54))
         return F.tanh(tokens) + tokens
     assert "tanh" in checked(network, drawn(2, 24, 9, 6), drawn(24, 24, 1, 1))
+
+
+@pytest.mark.parametrize("length, padding, dilation, taps", [(2, 8, 2, 5), (9, 8, 2, 5), (20, 4, 2, 5), (6, 2, 1, 3)])
+def test_single_outputs(length, padding, dilation, taps):
+    """Of most of them all taps but one lie outside: what is left is no layer of one tap, whose image would be as
+    long as its result."""
+    x, w = drawn(2, 48, length), drawn(8, 48, taps)
+    for at in range(length + 2 * padding - (taps - 1) * dilation):
+        checked(lambda x, w, at=at: F.conv1d(x, w, None, 1, padding, dilation)[..., at:at + 1], x, w)

@@ -38,10 +38,12 @@ def kept(size: int, taps: int, stride: int, padding: int, dilation: int, out: in
         first = max(0, -(at // stride))
         return first < out and first * stride + at < size
     first, last = 0, taps
-    while last - first > 1 and not seen(last - 1):
+    # kernels of single taps take the image's pixels as one row: theirs are its outputs
+    least = 1 if out == size or stride > 1 else 2
+    while last - first > least and not seen(last - 1):
         last -= 1
     # padding stays one, and wide enough that every window begins within the padded image
-    while (last - first > 1 and not seen(first) and padding >= (first + 1) * dilation
+    while (last - first > least and not seen(first) and padding >= (first + 1) * dilation
            and (out - 1) * stride + 1 <= size + 2 * (padding - (first + 1) * dilation)):
         first += 1
     return first, last
