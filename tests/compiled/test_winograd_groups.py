@@ -44,5 +44,6 @@ def test_groups(monkeypatch, tail, memory):
 @pytest.mark.parametrize("groups, channels", [(2, 24), (16, 32), (32, 4)])
 def test_groups_that_are_computed_directly(groups, channels):
     x, weight = drawn(1, groups * channels, 12, 12), drawn(groups * channels, channels, 3, 3)
-    program = pyops.compile(lambda x: F.conv2d(F.relu(x), weight, None, 1, 1, 1, groups), x)
+    # filters of narrow groups are not transformed in the run, and "lean" keeps none that are
+    program = pyops.compile(lambda x: F.conv2d(F.relu(x), weight, None, 1, 1, 1, groups), x, memory="lean")
     assert not any(s.algorithm.startswith("winograd") for s in program.steps)
